@@ -1,0 +1,53 @@
+"""Who may enter: outsiders get 404, members without the role get 403."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django_htmx.middleware import HtmxDetails
+
+from rating.models import Membership, Project, Role, User
+
+
+class MemberRequest(HttpRequest):
+    """A request of a signed-in member of a project, as `project_view` hands it on."""
+
+    user: User
+    htmx: HtmxDetails
+    project_roles: frozenset[str]
+
+
+def roles_in(project: Project, user: User) -> frozenset[str]:
+    """The account's roles in the project; a superuser is admin and operator everywhere."""
+    roles = set(Membership.objects.filter(project=project, user=user).values_list("role", flat=True))
+    if user.is_superuser:
+        roles |= {Role.ADMIN.value, Role.OPERATOR.value}
+    return frozenset(roles)
+
+
+def project_view(
+    *allowed: Role,
+) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """Decorate `view(request, project, ...)` for a route with a `slug`, for members with one of the roles.
+
+    No role named means any member. The member's roles are put on `request.project_roles` for templates.
+    """
+
+    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        @login_required
+        def enter(request: Any, slug: str, **kwargs: Any) -> HttpResponseBase:
+            project = get_object_or_404(Project.objects.visible_to(request.user), slug=slug)
+            request.project_roles = roles_in(project, request.user)
+            if allowed and not request.project_roles & {role.value for role in allowed}:
+                raise PermissionDenied(f"This page is for the roles: {', '.join(r.label for r in allowed)}.")
+            return view(request, project, **kwargs)
+
+        enter.allowed_roles = allowed  # type: ignore[attr-defined]  # read by the test that walks all routes
+        return enter
+
+    return decorate

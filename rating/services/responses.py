@@ -1,0 +1,144 @@
+"""What is said of each response and of the item: ratings in dimensions, answers to questions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rating.models import Dimension, Project, Question
+from rating.services.errors import AnswerError, read_words
+
+MAX_ANSWER = 5_000
+HIGHEST = 4
+
+Given = bool | int | str | tuple[str, ...]
+StoredRating = tuple[int, int | None, int]
+StoredAnswer = tuple[int, int | None, Given]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a project asks of an item with a number of responses."""
+
+    project: Project
+    dimensions: tuple[Dimension, ...]
+    questions: tuple[Question, ...]
+
+
+def asking_of(project: Project, count: int) -> Asking:
+    """What the project asks of an item with `count` responses. One query, two where responses are rated."""
+    rates = count == 1 or project.rate_each
+    dimensions = tuple(project.dimensions.in_force()) if rates else ()
+    return Asking(project, dimensions, tuple(project.questions.in_force()))
+
+
+def field_name(kind: str, key: str, number: int | None = None) -> str:
+    """The name of a field about a response, such as `rating_kind.2`; a dot is in no key."""
+    return f"{kind}_{key}" if number is None else f"{kind}_{key}.{number}"
+
+
+def read_single(
+    asking: Asking, completion: int, rating: int | None, given: Mapping[str, int]
+) -> set[StoredRating]:
+    """The ratings of the only response: by dimension, or as a whole where the project has no dimensions."""
+    if asking.dimensions:
+        if rating is not None:
+            raise AnswerError("rating", f"This project rates by dimension: {_keys(asking.dimensions)}.")
+        found = _read_ratings(asking.dimensions, completion, given, None)
+        if not found:
+            raise AnswerError("rating", "Rate the response in at least one dimension.")
+        return found
+    if given:
+        raise AnswerError("rating", "This project rates a response as a whole, not by dimension.")
+    if rating is None:
+        raise AnswerError("rating", "Rate the response.")
+    low, high = asking.project.scale_min, asking.project.scale_max
+    if not low <= rating <= high:
+        raise AnswerError("rating", f"A rating is from {low} to {high}.")
+    return {(completion, None, rating)}
+
+
+def read_each(asking: Asking, shown: Sequence[int], given: Sequence[Mapping[str, int]]) -> set[StoredRating]:
+    """The ratings of two responses or more, one mapping for each response shown."""
+    if any(given) and not asking.dimensions:
+        raise AnswerError("rating", "A rating is for a single response; this item has more.")
+    if len(given) > len(shown):
+        raise AnswerError("rating", f"This item has {len(shown)} responses, and there are more ratings.")
+    found: set[StoredRating] = set()
+    for number, completion in enumerate(shown, start=1):
+        ratings = given[number - 1] if number <= len(given) else {}
+        found |= _read_ratings(asking.dimensions, completion, ratings, number)
+    return found
+
+
+def read_questions(
+    asking: Asking, shown: Sequence[int], item: Mapping[str, Given], responses: Sequence[Mapping[str, Given]]
+) -> frozenset[StoredAnswer]:
+    """The answers: about the item, and about each response shown, by the key of the question."""
+    by_scope = {scope: [q for q in asking.questions if q.scope == scope] for scope in Question.Scope.values}
+    if len(responses) > len(shown):
+        raise AnswerError("answers", f"This item has {len(shown)} responses, and there are more answers.")
+    found = _read_answers(by_scope[Question.Scope.ITEM], None, item, None)
+    for number, completion in enumerate(shown, start=1):
+        given = responses[number - 1] if number <= len(responses) else {}
+        found |= _read_answers(by_scope[Question.Scope.RESPONSE], completion, given, number)
+    return frozenset(found)
+
+
+def _read_ratings(
+    dimensions: Sequence[Dimension], completion: int, given: Mapping[str, int], number: int | None
+) -> set[StoredRating]:
+    if set(given) - {dimension.key for dimension in dimensions}:
+        raise AnswerError("rating", f"This project rates by dimension: {_keys(dimensions)}.")
+    found: set[StoredRating] = set()
+    for dimension in dimensions:
+        name, value = field_name("rating", dimension.key, number), given.get(dimension.key)
+        if value is None and dimension.required:
+            raise AnswerError(name, f"Rate the response for: {dimension.name}.")
+        if value is not None and not dimension.low <= value <= dimension.high:
+            raise AnswerError(name, f"A rating is from {dimension.low} to {dimension.high}.")
+        if value is not None:
+            found.add((completion, dimension.pk, value))
+    return found
+
+
+def _read_answers(
+    questions: Sequence[Question], completion: int | None, given: Mapping[str, Given], number: int | None
+) -> set[StoredAnswer]:
+    unknown = sorted(set(given) - {question.key for question in questions})
+    if unknown:
+        about = "item" if number is None else "response"
+        raise AnswerError("answers", f"This project asks no question of the {about} called {unknown[0]}.")
+    found: set[StoredAnswer] = set()
+    for question in questions:
+        name = field_name("answer", question.key, number)
+        value = given.get(question.key, "")
+        value = _read_answer(question, name, value) if value not in ("", ()) else ""
+        if value not in ("", ()):
+            found.add((question.pk, completion, value))
+        elif question.required:
+            wanted = "Answer yes or no." if question.kind == Question.Kind.YES_NO else "Answer this question."
+            raise AnswerError(name, wanted)
+    return found
+
+
+def _read_answer(question: Question, name: str, value: Given) -> Given:
+    """The value when it fits the question's kind; tags come back in the order of the options."""
+    kind = question.kind
+    if kind == Question.Kind.YES_NO and not isinstance(value, bool):
+        raise AnswerError(name, "Answer yes or no.")
+    if kind == Question.Kind.SCALE and (type(value) is not int or not 0 <= value <= HIGHEST):
+        raise AnswerError(name, f"An answer is from 0 to {HIGHEST}.")
+    if kind == Question.Kind.CHOICE and value not in question.options:
+        raise AnswerError(name, f"An answer is one of: {', '.join(question.options)}.")
+    if kind == Question.Kind.TEXT:
+        if not isinstance(value, str):
+            raise AnswerError(name, "Answer in words.")
+        return read_words(value, name, "answer", MAX_ANSWER)
+    if kind == Question.Kind.TAGS:
+        if not isinstance(value, tuple | list) or set(value) - set(question.options):
+            raise AnswerError(name, f"Tags are some of: {', '.join(question.options)}.")
+        return tuple(option for option in question.options if option in value)
+    return value
+
+
+def _keys(dimensions: Sequence[Dimension]) -> str:
+    return ", ".join(dimension.key for dimension in dimensions)

@@ -1,0 +1,38 @@
+"""The addresses of the rating side."""
+
+from django.urls import path
+
+from rating.views.asking import asking, preview_asking
+from rating.views.desk import answer, judge, release, revise, skip, undo
+from rating.views.imports import import_page
+from rating.views.preferences import preferences
+from rating.views.projects import (
+    drop_member,
+    members,
+    new_guidelines,
+    new_project,
+    project_page,
+    projects,
+    settings,
+)
+
+app_name = "rating"
+urlpatterns = [
+    path("", projects, name="projects"),
+    path("preferences/", preferences, name="preferences"),
+    path("projects/new/", new_project, name="create_project"),
+    path("projects/<slug:slug>/", project_page, name="project"),
+    path("projects/<slug:slug>/settings/", settings, name="settings"),
+    path("projects/<slug:slug>/settings/guidelines/", new_guidelines, name="publish_guidelines"),
+    path("projects/<slug:slug>/asking/", asking, name="asking"),
+    path("projects/<slug:slug>/asking/preview/", preview_asking, name="preview_asking"),
+    path("projects/<slug:slug>/members/", members, name="members"),
+    path("projects/<slug:slug>/members/<int:pk>/remove/", drop_member, name="remove_member"),
+    path("projects/<slug:slug>/import/", import_page, name="import"),
+    path("projects/<slug:slug>/rate/", judge, name="judge"),
+    path("projects/<slug:slug>/rate/<uuid:assignment>/", answer, name="answer"),
+    path("projects/<slug:slug>/rate/<uuid:assignment>/skip/", skip, name="skip"),
+    path("projects/<slug:slug>/rate/<uuid:assignment>/revise/", revise, name="revise"),
+    path("projects/<slug:slug>/rate/undo/", undo, name="undo"),
+    path("projects/<slug:slug>/rate/release/", release, name="release"),
+]

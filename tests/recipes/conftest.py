@@ -1,0 +1,197 @@
+"""A tiny chat model and tiny datasets, made on the spot, and a way to run a recipe as a person would."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+
+@dataclass
+class Folder:
+    """A run directory under test."""
+
+    path: Path
+
+    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(),
+            cwd=ROOT,
+            env=child_environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        with (self.path / "log").open("ab") as log:
+            return subprocess.Popen(
+                self.command(), cwd=ROOT, env=child_environment(environment), stdout=log, stderr=log
+            )
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "training.recipes.run", str(self.path / "spec.json")]
+
+    def wait_for(self, process: subprocess.Popen[bytes], event: str, step: int) -> None:
+        """Return once `event` was seen at `step` or later; fail when the process ends before."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if any(line.get("step", -1) >= step for line in self.events(event)):
+                return
+            assert process.poll() is None, (self.path / "log").read_text()
+            time.sleep(0.005)
+        raise AssertionError(f"no {event} at step {step}")
+
+    def kill_after_checkpoint(self, checkpoint: int, step: int) -> None:
+        """Start the run and kill -9 it after a checkpoint and a few steps more."""
+        process = self.start()
+        self.wait_for(process, "checkpoint", checkpoint)
+        self.wait_for(process, "progress", step)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (self.path / "result.json").exists()
+
+    def events(self, kind: str | None = None) -> list[dict]:
+        path = self.path / "events.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [row for row in map(json.loads, lines) if kind in (None, row["event"])]
+
+    def values(self, step: int, kind: str = "metrics") -> dict[str, float]:
+        return [row["values"] for row in self.events(kind) if row["step"] == step][-1]
+
+    def result(self) -> dict:
+        return json.loads((self.path / "result.json").read_text())
+
+    def weights(self, name: str = "output") -> dict:
+        from safetensors.torch import load_file
+
+        return load_file(self.path / name / "model.safetensors")
+
+
+def child_environment(extra: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", **extra}
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def user(text: str) -> list[dict]:
+    return [{"role": "user", "content": text}]
+
+
+def assistant(text: str) -> list[dict]:
+    return [{"role": "assistant", "content": text}]
+
+
+def preference_rows(count: int) -> list[dict]:
+    """Pairs whose chosen response is friendly and whose rejected one is not."""
+    return [
+        {
+            "prompt": user(f"question {index}"),
+            "chosen": assistant(f"yes gladly {index}"),
+            "rejected": assistant(f"no {index % 3}"),
+            "margin": None,
+            "judgments": [],
+        }
+        for index in range(count)
+    ]
+
+
+def prompt_rows(count: int) -> list[dict]:
+    return [{"id": f"p{index}", "prompt": user(f"question {index}")} for index in range(count)]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of about 50,000 parameters with a byte-level tokenizer and a chat template."""
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    path = tmp_path_factory.mktemp("tiny") / "model"
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        initializer_range=0.1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def byte_tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(SPECIAL + alphabet)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL[4:]})
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(source / file, target / file)
+
+
+def write_reward_model(path: Path, tiny_model: Path) -> None:
+    """A reward model with a random head, as the reward recipe would leave it."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    with torch.no_grad():
+        model.score.weight.mul_(20)
+    model.save_pretrained(path)
+    copy_tokenizer(tiny_model, path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Path):
+    """Makes run directories: folder("name", {spec}, files={"data/train.jsonl": rows})."""
+
+    def make(name: str, spec: dict, files: dict[str, list[dict]]) -> Folder:
+        path = tmp_path / name
+        for file, rows in files.items():
+            write_rows(path / file, rows)
+        spec = {"threads": 1, "seed": 7, **spec}
+        if "models" not in spec:
+            spec.setdefault("model", str(tiny_model))
+        (path / "spec.json").write_text(json.dumps(spec))
+        return Folder(path)
+
+    return make

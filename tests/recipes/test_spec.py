@@ -1,0 +1,155 @@
+"""The specification: what is accepted comes back the same, what is refused is explained by field."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.recipes.spec import (
+    ERROR_CODES,
+    EVENT_KINDS,
+    RECIPES,
+    BaseSpec,
+    DpoSpec,
+    PpoSpec,
+    SpecError,
+    parse_spec,
+)
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = {
+    "sft": {"recipe": "sft", "data": {"train": "data/train.jsonl"}, "model": "models/policy"},
+    "reward": {"recipe": "reward", "data": {"train": "data/train.jsonl"}, "model": "owner/name"},
+    "dpo": {"recipe": "dpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "ppo": {
+        "recipe": "ppo",
+        "data": {"train": "data/train.jsonl"},
+        "model": "models/policy",
+        "reward_model": "models/reward",
+    },
+    "sample": {"recipe": "sample", "data": {"prompts": "data/p.jsonl"}, "models": {"candidate": "models/c"}},
+}
+
+
+def problems(raw: object) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(raw)
+    return dict(caught.value.problems)
+
+
+def test_no_torch_comes_with_the_specification() -> None:
+    code = (
+        "import sys, training.recipes.spec, training.recipes.rundir, training.recipes.data\n"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'django'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_recipe_has_a_smallest_specification() -> None:
+    assert set(SMALLEST) == set(RECIPES)
+    for name, raw in SMALLEST.items():
+        spec = parse_spec(raw)
+        assert spec.recipe == name
+        assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize("spec_class", RECIPES.values(), ids=RECIPES)
+def test_every_setting_can_be_explained_in_a_form(spec_class: type[BaseSpec]) -> None:
+    for name, field in spec_class.model_fields.items():
+        if name == "recipe":
+            continue
+        assert field.description or name == "data", name
+        assert name == "data" or set(field.json_schema_extra) == {"unit", "source"}, name
+
+
+def test_constants_name_what_the_events_and_errors_are_called() -> None:
+    assert {"started", "metrics", "checkpoint", "finished", "cancelled", "failed"} < set(EVENT_KINDS)
+    assert {"out_of_memory", "disk_full", "nan_loss", "stuck_loss", "crash"} < set(ERROR_CODES)
+
+
+def test_what_is_no_specification_is_refused() -> None:
+    assert "object" in problems([1])[""]
+    assert "sft, reward, dpo, ppo, sample" in problems({})["recipe"]
+    assert "'grpo' is unknown" in problems({"recipe": "grpo"})["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "field", "words"),
+    [
+        ("dpo", {"bta": 1}, "bta", "did you mean beta?"),
+        ("dpo", {"beta": 0}, "beta", "greater than 0"),
+        ("dpo", {"beta": float("nan")}, "beta", "finite"),
+        ("dpo", {"label_smoothing": 0.1}, "label_smoothing", "robust"),
+        ("dpo", {"loss_type": "exo_pair"}, "label_smoothing", "above 0"),
+        ("dpo", {"learning_rate": "fast"}, "learning_rate", "valid number"),
+        ("dpo", {"model": "../../etc"}, "model", ".."),
+        ("dpo", {"lora": {"targets": ["lm_head"]}}, "lora.targets.0", "output layer"),
+        ("dpo", {"data": {"train": "/etc/passwd"}}, "data.train", "relative"),
+        ("dpo", {"data": {}}, "data.train", "required"),
+        ("dpo", {"output": "a\0b"}, "output", "plain text"),
+        ("dpo", {"seed": -1}, "seed", "greater than or equal to 0"),
+        ("dpo", {"version": 2}, "version", "1"),
+        ("ppo", {"minibatch_size": 5}, "minibatch_size", "divide"),
+        ("ppo", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("sample", {"models": {}}, "models", "at least 1"),
+        ("sample", {"models": {"a b": "x"}}, "models.a b", "match"),
+        ("sample", {"temperature": -1}, "temperature", "greater than or equal to 0"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_field_named(
+    recipe: str, change: dict, field: str, words: str
+) -> None:
+    found = problems({**SMALLEST[recipe], **change})
+    assert field in found, found
+    assert words in found[field]
+
+
+def test_every_bad_field_is_named_at_once() -> None:
+    assert set(problems({**SMALLEST["dpo"], "beta": -1, "epochs": 0, "nonsense": 1})) == {
+        "beta",
+        "epochs",
+        "nonsense",
+    }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(sorted(RECIPES)),
+    st.dictionaries(st.sampled_from(sorted(PpoSpec.model_fields)), json_values),
+)
+def test_anything_is_accepted_or_refused_in_words(recipe: str, change: dict) -> None:
+    problems: list[tuple[str, str]] = []
+    spec = None
+    try:
+        spec = parse_spec({**SMALLEST[recipe], **change, "recipe": recipe})
+    except SpecError as error:
+        problems = error.problems
+    assert all(isinstance(path, str) and message for path, message in problems)
+    assert problems if spec is None else parse_spec(spec.model_dump()) == spec
+
+
+@given(
+    beta=st.floats(min_value=1e-6, max_value=100),
+    learning_rate=st.floats(min_value=1e-12, max_value=1),
+    seed=st.integers(min_value=0, max_value=2**32 - 1),
+    epochs=st.floats(min_value=0.01, max_value=1000),
+)
+def test_values_within_bounds_survive_a_file(
+    beta: float, learning_rate: float, seed: int, epochs: float
+) -> None:
+    raw = {**SMALLEST["dpo"], "beta": beta, "learning_rate": learning_rate, "seed": seed, "epochs": epochs}
+    spec = parse_spec(raw)
+    assert isinstance(spec, DpoSpec)
+    assert DpoSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert (spec.beta, spec.learning_rate, spec.seed, spec.epochs) == (beta, learning_rate, seed, epochs)

@@ -1,0 +1,210 @@
+"""Run directories: what is in them, what is checked, what happens again."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from rating.models import ModelVersion
+from tests.factories import make_model_version, make_prompt
+from tests.training.conftest import write_model
+from training.models import Evaluation, TrainingRun
+from training.services.evaluations import start_evaluation
+from training.services.files import link_or_copy
+from training.services.rundirs import PrepareError, prepare_run_directory
+from training.services.runs import queue_run
+from training.services.versions import add_base_version
+
+
+def add_reward_model(project, tmp_path, name="scorer") -> ModelVersion:
+    """A reward model from outside."""
+    directory = write_model(tmp_path / name, weights=name)
+    return add_base_version(project, name, str(directory), kind=ModelVersion.Kind.REWARD)
+
+
+def test_a_dpo_run(project, present, snapshot):
+    run = queue_run(project, "dpo", {"beta": 0.3, "probes": {"count": 2}}, snapshot=snapshot)
+    spec = prepare_run_directory(run)
+    assert json.loads((run.directory / "spec.json").read_text()) == spec.model_dump(mode="json")
+    assert (spec.recipe, spec.beta, spec.threads, spec.model) == ("dpo", 0.3, 1, "models/policy")
+    assert (spec.data.train, spec.data.eval) == ("data/preference.train.jsonl", "data/preference.eval.jsonl")
+    assert (spec.probes.prompts, spec.probes.count) == ("data/probes.jsonl", 2)
+    frozen = snapshot.directory / "preference.train.jsonl"
+    assert (run.directory / spec.data.train).read_bytes() == frozen.read_bytes()
+    assert (run.directory / "models/policy/model.safetensors").read_text() == "weights"
+    probes = [json.loads(line) for line in (run.directory / "data/probes.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in probes] == sorted(row["id"] for row in probes)
+
+
+@pytest.mark.parametrize("recipe", ["sft", "reward", "dpo", "ppo", "sample"])
+def test_every_recipe_can_be_prepared(project, present, snapshot, tmp_path, recipe):
+    add_reward_model(project, tmp_path)
+    run = queue_run(project, recipe, {}, snapshot=snapshot)
+    spec = prepare_run_directory(run)
+    assert spec.recipe == recipe
+    files = {
+        path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()
+    }
+    named = [value for value in spec.data.model_dump().values() if value]
+    assert set(named) <= files
+    assert "models/policy/model.safetensors" in files
+    assert ("models/reward/model.safetensors" in files) == (recipe in ("ppo", "sample"))
+
+
+def test_probes_can_be_switched_off(project, present, snapshot):
+    run = queue_run(project, "dpo", {"probes": None}, snapshot=snapshot)
+    assert prepare_run_directory(run).probes is None
+
+
+def test_preparing_again_changes_nothing(project, present, snapshot):
+    run = queue_run(project, "dpo", {}, snapshot=snapshot)
+    first = prepare_run_directory(run)
+    files = {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")}
+    TrainingRun.objects.filter(pk=run.pk).update(settings={"beta": 3})
+    run.refresh_from_db()
+    assert prepare_run_directory(run) == first
+    assert {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")} == files
+
+
+def test_a_preparation_that_was_cut_short_starts_over(project, present, snapshot):
+    run = queue_run(project, "dpo", {}, snapshot=snapshot)
+    prepare_run_directory(run)
+    (run.directory / "spec.json").unlink()
+    (run.directory / "models/policy/config.json.tmp").write_text("half")
+    (run.directory / "models/policy/tokenizer.json").unlink()
+    prepare_run_directory(run)
+    assert (run.directory / "models/policy/tokenizer.json").exists()
+    assert not list(run.directory.rglob("*.tmp"))
+
+
+def test_a_changed_snapshot_is_refused(project, present, snapshot):
+    run = queue_run(project, "dpo", {}, snapshot=snapshot)
+    path = snapshot.directory / "preference.train.jsonl"
+    path.write_bytes(path.read_bytes() + b"{}\n")
+    with pytest.raises(PrepareError, match="is not what was frozen") as caught:
+        prepare_run_directory(run)
+    assert caught.value.code == "bad_data"
+    assert not (run.directory / "spec.json").exists()
+    path.unlink()
+    with pytest.raises(PrepareError, match="is missing"):
+        prepare_run_directory(run)
+    manifest = snapshot.directory / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(PrepareError, match="manifest is not the one that was frozen"):
+        prepare_run_directory(run)
+    manifest.write_text("[]")
+    with pytest.raises(PrepareError, match="is damaged"):
+        prepare_run_directory(run)
+
+
+def test_a_missing_or_changed_model_is_refused(project, present, snapshot, tmp_path):
+    run = queue_run(project, "dpo", {}, snapshot=snapshot)
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_text("other weights")
+    with pytest.raises(PrepareError, match="is not what it was") as caught:
+        prepare_run_directory(run)
+    assert caught.value.code == "bad_model"
+    weights.unlink()
+    with pytest.raises(PrepareError, match=r"model\.safetensors is missing"):
+        prepare_run_directory(run)
+    (tmp_path / "model").rename(tmp_path / "gone")
+    with pytest.raises(PrepareError, match="The directory of base is missing"):
+        prepare_run_directory(run)
+
+
+def test_an_adapter_alone_is_refused(project, present, snapshot):
+    version = make_model_version(project, base=present.base, adapter="/somewhere")
+    run = queue_run(project, "dpo", {}, snapshot=snapshot, policy=version)
+    with pytest.raises(PrepareError, match="merge it into a whole model"):
+        prepare_run_directory(run)
+
+
+def test_a_hub_id_is_passed_on(project, present, snapshot):
+    version = make_model_version(project, base="owner/name")
+    run = queue_run(project, "dpo", {}, snapshot=snapshot, policy=version)
+    assert prepare_run_directory(run).model == "owner/name"
+
+
+def test_a_chain_hands_its_models_on(project, present, snapshot, tmp_path):
+    add_reward_model(project, tmp_path, "old-scorer")
+    reward = queue_run(project, "reward", {}, snapshot=snapshot)
+    dpo = queue_run(project, "dpo", {}, snapshot=snapshot, after=reward)
+    ppo = queue_run(project, "ppo", {}, snapshot=snapshot, after=dpo)
+    reward.model_version = add_reward_model(project, tmp_path, "made-by-the-chain")
+    dpo.model_version = add_base_version(project, "made", str(write_model(tmp_path / "made", weights="made")))
+    reward.save()
+    dpo.save()
+    add_reward_model(project, tmp_path, "newer-scorer")
+    ppo = TrainingRun.objects.get(pk=ppo.pk)
+    prepare_run_directory(ppo)
+    assert (ppo.directory / "models/reward/model.safetensors").read_text() == "made-by-the-chain"
+    assert (ppo.directory / "models/policy/model.safetensors").read_text() == "made"
+    ppo.refresh_from_db()
+    assert ppo.policy == dpo.model_version
+
+
+def test_an_evaluations_run(project, present, snapshot, tmp_path):
+    grandchild = add_base_version(project, "grandchild", str(write_model(tmp_path / "b", weights="b")))
+    child = add_base_version(project, "child", str(write_model(tmp_path / "c", weights="c")))
+    child.parent, grandchild.parent = present, child
+    child.save()
+    grandchild.save()
+    add_reward_model(project, tmp_path)
+    for _ in range(20):
+        make_prompt(project)
+    evaluation = start_evaluation(project, grandchild, baseline=child, prompts=2)
+    run = evaluation.sampling_run
+    spec = prepare_run_directory(run)
+    assert spec.models == {"candidate": "models/candidate", "baseline": "models/baseline"}
+    assert (spec.reward_model, spec.reference) == ("models/reward", "models/reference")
+    assert (run.directory / "models/candidate/model.safetensors").read_text() == "b"
+    assert (run.directory / "models/reference/model.safetensors").read_text() == "weights"
+    rows = [json.loads(line) for line in (run.directory / spec.data.prompts).read_text().splitlines()]
+    assert len(rows) == 2
+    held_out = set(project.prompts.filter(split="eval").values_list("text_hash", flat=True))
+    assert {row["id"] for row in rows} <= held_out
+
+
+def test_no_reference_between_different_tokenizers(project, present, snapshot, tmp_path):
+    directory = write_model(tmp_path / "other")
+    (directory / "tokenizer.json").write_text('{"model": "words"}')
+    other = add_base_version(project, "other", str(directory))
+    for _ in range(20):
+        make_prompt(project)
+    evaluation = start_evaluation(project, other)
+    spec = prepare_run_directory(evaluation.sampling_run)
+    assert (spec.reference, spec.reward_model) == (None, None)
+    assert Evaluation.objects.count() == 1
+
+
+def test_a_full_disk_is_named(project, present, snapshot, monkeypatch):
+    run = queue_run(project, "dpo", {}, snapshot=snapshot)
+
+    def no_space(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("training.services.files.os.link", no_space)
+    with pytest.raises(PrepareError, match="free some space") as caught:
+        prepare_run_directory(run)
+    assert caught.value.code == "disk_full"
+
+
+def test_another_file_system_gets_a_copy(tmp_path, monkeypatch):
+    (tmp_path / "source").write_text("text")
+
+    def across(source, target):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr("training.services.files.os.link", across)
+    link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_text() == "text"
+    assert (tmp_path / "target").stat().st_ino != (tmp_path / "source").stat().st_ino
+
+
+def test_a_symlink_is_followed(tmp_path):
+    (tmp_path / "blob").write_text("text")
+    (tmp_path / "name").symlink_to(tmp_path / "blob")
+    link_or_copy(tmp_path / "name", tmp_path / "target")
+    assert not (tmp_path / "target").is_symlink()
+    assert (tmp_path / "target").read_text() == "text"

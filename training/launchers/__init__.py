@@ -1,0 +1,1 @@
+"""What starts a run's process: here, or (in other launchers) on a cluster."""

@@ -1,0 +1,339 @@
+"""Queueing and cancelling runs. The row is the queue; claims.py is the trainer's side of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings as site
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from rating.models import ModelVersion, Project, User
+from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
+from training.recipes.spec import RECIPES, Probes, SpecError, parse_spec
+from training.services.snapshots import freeze_snapshot
+from training.services.storable import make_storable
+from training.services.versions import newest_reward_version, user_model
+
+State = TrainingRun.State
+Purpose = TrainingRun.Purpose
+ENDED_WITHOUT_RESULT = (State.FAILED, State.CANCELLED)
+ACTIVE = (State.QUEUED, State.RUNNING)
+MAX_STEPS_IN_PLAN = 20
+# What the run directory's preparation fills in; everything else of a recipe's fields is a setting.
+PREPARED_FIELDS = frozenset(
+    {"version", "recipe", "data", "model", "models", "reward_model", "reference", "output"}
+)
+
+
+class RunError(ValueError):
+    """A run that cannot be queued. `problems` lists (dotted field path, message) as SpecError does."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__(
+            "; ".join(f"{field}: {message}" if field else message for field, message in problems)
+        )
+
+
+def check_settings(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they are stored, when the recipe takes them.
+
+    `probes` is given without its file of prompts, for example {"count": 4}, or null for none.
+
+    Raises:
+        RunError: names each bad field and says what would be right.
+    """
+    if not isinstance(settings, Mapping):
+        raise RunError([("settings", f"must be an object with named fields, not {type(settings).__name__}.")])
+    fixed = sorted(PREPARED_FIELDS & settings.keys())
+    if fixed:
+        raise RunError([(field, "is filled in when the run is prepared; leave it out.") for field in fixed])
+    if make_storable(dict(settings)) != settings:
+        raise RunError([("settings", "hold a NUL or half a character, which cannot be stored; remove it.")])
+    try:
+        parse_spec(complete_spec(recipe, settings))
+    except SpecError as error:
+        raise RunError(error.problems) from error
+    return dict(settings)
+
+
+def complete_spec(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with every prepared field at a placeholder, to be validated before anything is stored."""
+    spec: dict[str, Any] = {"threads": site.TRAINING_THREADS, **settings, "recipe": recipe}
+    fields = RECIPES[recipe].model_fields if isinstance(recipe, str) and recipe in RECIPES else {}
+    placeholders: dict[str, Any] = {
+        "data": {"prompts": "data/prompts.jsonl"} if recipe == "sample" else {"train": "data/train.jsonl"},
+        "model": "models/policy",
+        "models": {"policy": "models/policy"},
+        "reward_model": "models/reward",
+    }
+    spec |= {name: value for name, value in placeholders.items() if name in fields}
+    probes = spec.get("probes")
+    if isinstance(probes, Mapping):
+        if "prompts" in probes:
+            raise RunError([("probes.prompts", "is filled in when the run is prepared; leave it out.")])
+        spec["probes"] = {"prompts": "data/probes.jsonl", **probes}
+    return spec
+
+
+def settable_fields(recipe: str) -> list[str]:
+    """Names of the recipe's fields that may be set, in the order of the specification.
+
+    Raises:
+        RunError: there is no such recipe.
+    """
+    if recipe not in RECIPES:
+        raise RunError([("recipe", f"{recipe!r} is unknown; it must be one of {', '.join(RECIPES)}.")])
+    return [name for name in RECIPES[recipe].model_fields if name not in PREPARED_FIELDS]
+
+
+def settable_probe_fields() -> list[str]:
+    """Names of the fields inside `probes` that may be set."""
+    return [name for name in Probes.model_fields if name != "prompts"]
+
+
+def queue_run(
+    project: Project,
+    recipe: str,
+    settings: Mapping[str, Any],
+    *,
+    purpose: TrainingRun.Purpose = Purpose.TRAIN,
+    snapshot: DatasetSnapshot | None = None,
+    policy: ModelVersion | None = None,
+    after: TrainingRun | None = None,
+    trigger: Trigger | None = None,
+    user: User | None = None,
+) -> TrainingRun:
+    """Put a run in the queue; nothing is stored unless all of it can be taken.
+
+    `policy` is the version that is trained or sampled: the user model unless told, or what an earlier run of
+    the chain `after` makes. A run that trains needs a snapshot.
+
+    Raises:
+        RunError: names each bad field and says what would be right.
+    """
+    checked = check_settings(recipe, settings)
+    policy = policy or user_model(project)
+    check_parts(project, recipe, purpose, snapshot, policy, after)
+    if recipe == "ppo" and not has_reward_model(project, after):
+        raise RunError([("reward_model", NO_REWARD_MODEL)])
+    with transaction.atomic():
+        return TrainingRun.objects.create(
+            project=project,
+            number=next_run_number(project),
+            recipe=recipe,
+            settings=checked,
+            purpose=purpose,
+            snapshot=snapshot,
+            policy=policy,
+            after=after,
+            trigger=trigger,
+            created_by=user,
+        )
+
+
+NO_REWARD_MODEL = "ppo needs a reward model: run the recipe `reward` first, or put it before ppo in the plan."
+NO_POLICY = "The project has no user model yet: add a base model and promote it first."
+
+
+def check_parts(
+    project: Project,
+    recipe: str,
+    purpose: TrainingRun.Purpose,
+    snapshot: DatasetSnapshot | None,
+    policy: ModelVersion | None,
+    after: TrainingRun | None,
+) -> None:
+    """Refuse parts that are missing or of another project.
+
+    Raises:
+        RunError: names the part.
+    """
+    problems: list[tuple[str, str]] = []
+    if policy is None:
+        problems.append(("policy", NO_POLICY))
+    elif policy.project_id != project.pk:
+        problems.append(("policy", "is a model version of another project."))
+    elif policy.kind != ModelVersion.Kind.POLICY:
+        problems.append(("policy", f"{policy.name} is a reward model; name a version of kind policy."))
+    if snapshot is None and purpose == Purpose.TRAIN:
+        problems.append(("snapshot", "is required: freeze a snapshot of the judgments first."))
+    if snapshot is not None and snapshot.project_id != project.pk:
+        problems.append(("snapshot", "is a snapshot of another project."))
+    if after is not None and after.project_id != project.pk:
+        problems.append(("after", "is a run of another project."))
+    if purpose != Purpose.TRAIN and recipe != "sample":
+        problems.append(("recipe", f"{recipe} writes no responses; use sample."))
+    if problems:
+        raise RunError(problems)
+
+
+def chain_of(run: TrainingRun | None) -> list[TrainingRun]:
+    """The run and those that it follows, latest first; chains are as short as plans."""
+    chain: list[TrainingRun] = []
+    while run is not None and len(chain) <= MAX_STEPS_IN_PLAN:
+        chain.append(run)
+        run = run.after
+    return chain
+
+
+def has_reward_model(project: Project, after: TrainingRun | None) -> bool:
+    """Whether a reward model is there or is being made by the chain."""
+    return (
+        any(run.recipe == "reward" for run in chain_of(after)) or newest_reward_version(project) is not None
+    )
+
+
+def lock_project(project: Project) -> None:
+    """Keep other transactions that lock the project waiting until this one ends."""
+    # no_key: raters add rows that refer to the project, and they must not wait for this lock.
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
+def next_run_number(project: Project) -> int:
+    """The number for a new run. Call it in a transaction: the project stays locked until its end."""
+    lock_project(project)
+    return (TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0) + 1
+
+
+def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
+    """The plan as it is stored, [{"recipe": name, "settings": {...}}, ...], when all its steps can be queued.
+
+    Raises:
+        RunError: paths such as `plan[1].learning_rate` name the step and the field.
+    """
+    if not isinstance(plan, Sequence) or isinstance(plan, str) or not plan:
+        raise RunError(
+            [("plan", 'must be a list of steps, for example [{"recipe": "reward", "settings": {}}].')]
+        )
+    if len(plan) > MAX_STEPS_IN_PLAN:
+        raise RunError([("plan", f"has {len(plan)} steps; at most {MAX_STEPS_IN_PLAN} are taken.")])
+    problems: list[tuple[str, str]] = []
+    steps: list[dict[str, Any]] = []
+    reward_made = newest_reward_version(project) is not None
+    for index, step in enumerate(plan):
+        where = f"plan[{index}]"
+        if (
+            not isinstance(step, Mapping)
+            or not isinstance(step.get("recipe"), str)
+            or step.keys() - STEP_KEYS
+        ):
+            problems.append((where, 'must be {"recipe": name, "settings": {...}} and nothing else.'))
+            continue
+        try:
+            settings = check_settings(step["recipe"], step.get("settings", {}))
+        except RunError as error:
+            problems += [(f"{where}.{field}", message) for field, message in error.problems]
+            continue
+        if step["recipe"] == "ppo" and not reward_made:
+            problems.append((f"{where}.reward_model", NO_REWARD_MODEL))
+        reward_made = reward_made or step["recipe"] == "reward"
+        steps.append({"recipe": step["recipe"], "settings": settings})
+    if problems:
+        raise RunError(problems)
+    return steps
+
+
+STEP_KEYS = {"recipe", "settings"}
+
+
+def queue_plan(
+    project: Project,
+    plan: Sequence[Mapping[str, Any]],
+    *,
+    trigger: Trigger | None = None,
+    user: User | None = None,
+) -> list[TrainingRun]:
+    """Freeze one snapshot and queue the plan's steps on it, each after the one before it.
+
+    Raises:
+        RunError: names the step and the field.
+        SnapshotError: there is nothing to freeze.
+    """
+    steps = check_plan(project, plan)
+    policy = user_model(project)
+    if policy is None:
+        raise RunError([("policy", NO_POLICY)])
+    snapshot = freeze_snapshot(project, user=user)
+    return queue_steps(project, steps, snapshot, policy=policy, trigger=trigger, user=user)
+
+
+@transaction.atomic
+def queue_steps(
+    project: Project,
+    steps: Sequence[Mapping[str, Any]],
+    snapshot: DatasetSnapshot,
+    *,
+    policy: ModelVersion,
+    trigger: Trigger | None = None,
+    user: User | None = None,
+) -> list[TrainingRun]:
+    """Queue checked steps on one snapshot, each after the one before it."""
+    runs: list[TrainingRun] = []
+    for step in steps:
+        runs.append(
+            queue_run(
+                project,
+                step["recipe"],
+                step["settings"],
+                snapshot=snapshot,
+                policy=policy,
+                after=runs[-1] if runs else None,
+                trigger=trigger,
+                user=user,
+            )
+        )
+    return runs
+
+
+@transaction.atomic
+def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
+    """Cancel a queued run at once; ask the trainer to stop a running one; leave one that has ended alone.
+
+    Returns the run as it is now. Runs that follow a cancelled one are cancelled with it.
+    """
+    now = timezone.now()
+    who = f" by {user.get_username()}" if user else ""
+    row = TrainingRun.objects.filter(pk=run.pk)
+    cancelled = row.filter(state=State.QUEUED).update(
+        state=State.CANCELLED,
+        cancel_requested_at=now,
+        ended_at=now,
+        error_message=f"Cancelled{who} before it started.",
+    )
+    if cancelled:
+        cancel_followers()
+        fail_evaluations()
+    else:
+        row.filter(state=State.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+    run.refresh_from_db()
+    return run
+
+
+def fail_evaluations() -> int:
+    """Evaluations whose responses will never be written become failed; returns how many."""
+    return Evaluation.objects.filter(
+        state=Evaluation.State.SAMPLING, sampling_run__state__in=ENDED_WITHOUT_RESULT
+    ).update(state=Evaluation.State.FAILED, closed_at=timezone.now())
+
+
+def cancel_followers() -> int:
+    """Cancel queued runs whose predecessor failed or was cancelled, and those after them; count them."""
+    count = 0
+    while waiting := list(
+        TrainingRun.objects.filter(state=State.QUEUED, after__state__in=ENDED_WITHOUT_RESULT).select_related(
+            "after"
+        )
+    ):
+        for run in waiting:
+            assert run.after is not None
+            count += TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
+                state=State.CANCELLED,
+                ended_at=timezone.now(),
+                error_message=f"Run {run.after.number} ({run.after.recipe}), which this one follows, "
+                f"{'failed' if run.after.state == State.FAILED else 'was cancelled'}.",
+            )
+    return count
