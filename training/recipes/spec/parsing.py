@@ -1,0 +1,72 @@
+"""From JSON or a form to a valid specification, or to words that say what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from training.recipes.spec.parts import Part
+from training.recipes.spec.preferences import DpoSpec
+from training.recipes.spec.reinforcement import PpoSpec
+from training.recipes.spec.rewards import RewardSpec
+from training.recipes.spec.sampling import SampleSpec
+from training.recipes.spec.supervised import SftSpec
+
+
+class SpecError(ValueError):
+    """A refused specification. `problems` lists (dotted field path, message); "" is the whole."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
+
+
+Spec = SftSpec | RewardSpec | DpoSpec | PpoSpec | SampleSpec
+RECIPES: dict[str, type[Spec]] = {
+    "sft": SftSpec,
+    "reward": RewardSpec,
+    "dpo": DpoSpec,
+    "ppo": PpoSpec,
+    "sample": SampleSpec,
+}
+
+
+def parse_spec(raw: object) -> Spec:
+    """The specification in `raw` (what json.load gave, or a form's values).
+
+    Raises SpecError naming each bad field."""
+    if not isinstance(raw, Mapping):
+        raise SpecError([("", f"must be an object with named fields, not {type(raw).__name__}")])
+    known = ", ".join(RECIPES)
+    name = raw.get("recipe")
+    if not isinstance(name, str) or name not in RECIPES:
+        wrong = "is required" if name is None else f"{str(name)[:80]!r} is unknown"
+        raise SpecError([("recipe", f"{wrong}; it must be one of {known}")])
+    try:
+        return RECIPES[name].model_validate(dict(raw))
+    except ValidationError as error:
+        raise SpecError([explain(RECIPES[name], detail) for detail in error.errors()]) from error
+
+
+def explain(model: type[Part], detail: ErrorDetails) -> tuple[str, str]:
+    """One of pydantic's error details as (field path, message)."""
+    names = [str(part) for part in detail["loc"]]
+    path = ".".join(
+        name for name in names if name != "[key]" and "literal[" not in name and "list[" not in name
+    )
+    given = repr(detail["input"])
+    given = given if len(given) <= 80 else given[:77] + "..."
+    if detail["type"] == "missing":
+        return path, "is required"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(names[-1], model.model_fields, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(model.model_fields)}"
+        return path, f"is not a setting of this recipe; {hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        field, colon, rest = message.partition(": ")
+        return (field, rest) if not path and colon else (path, f"{message} (it is {given})")
+    return path, message.replace("Input should", "should").replace("'", "") + f" (it is {given})"

@@ -1,0 +1,10 @@
+"""The papers that the settings' defaults are from."""
+
+LLAMA2 = "Llama 2, arXiv 2307.09288"
+INSTRUCTGPT = "InstructGPT, arXiv 2203.02155"
+DPO_PAPER = "DPO, arXiv 2305.18290"
+PPO_PAPER = "PPO, arXiv 1707.06347"
+GAE_PAPER = "GAE, arXiv 1506.02438"
+ZIEGLER = "Ziegler et al. 2019, arXiv 1909.08593"
+HUANG = "Huang et al. 2024, arXiv 2403.17031"
+LORA_PAPER = "LoRA, arXiv 2106.09685"
