@@ -125,6 +125,8 @@ def database() -> dict[str, object]:
     """
     config = env.db_url("DATABASE_URL", default=f"sqlite:///{HOME / 'db.sqlite3'}")
     if config["ENGINE"].endswith("sqlite3"):
+        config["ENGINE"] = "config.sqlite"
+        config["CONN_MAX_AGE"] = None
         if config["NAME"] != ":memory:":
             Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         config["OPTIONS"] = {
@@ -133,7 +135,7 @@ def database() -> dict[str, object]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;",
         }
         # The default in-memory test database cannot be shared by the server and trainer processes of a test.
-        config["TEST"] = {"NAME": env.str("RATCHET_TEST_DATABASE", default="") or None}
+        config["TEST"] = {"NAME": env.str("RATCHET_TEST_DATABASE", default=":memory:")}
     elif config["ENGINE"].endswith("postgresql"):
         config["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}}
     else:
@@ -142,13 +144,13 @@ def database() -> dict[str, object]:
 
 
 DATABASES = {"default": database()}
+# In each web process, see config.gate. PostgreSQL works while Python waits; SQLite works in the process.
+REQUESTS_AT_ONCE = 1 if DATABASES["default"]["ENGINE"] == "config.sqlite" else 4
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "rating.User"
-AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
-]
+AUTHENTICATION_BACKENDS = ["config.accounts.AccountBackend"]
+SESSION_ENGINE = "config.sessions"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},

@@ -6,11 +6,13 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django_htmx.middleware import HtmxDetails
 
 from rating.models import Membership, Project, Role, User
+from rating.prepared import Prepared, Slot, whole
 
 
 class MemberRequest(HttpRequest):
@@ -29,6 +31,17 @@ def roles_in(project: Project, user: User) -> frozenset[str]:
     return frozenset(roles)
 
 
+def enter_project(slug: str, user: User) -> tuple[Project, frozenset[str]]:
+    """The project and the account's roles in it. Raises Http404 for outsiders."""
+    if user.is_superuser:
+        project = get_object_or_404(Project, slug=slug)
+        return project, roles_in(project, user)
+    memberships = _MEMBERSHIPS(slug=slug, user=user.pk)
+    if not memberships:
+        raise Http404("No project with this address is open to this account.")
+    return memberships[0].project, frozenset(membership.role for membership in memberships)
+
+
 def project_view(
     *allowed: Role,
 ) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
@@ -41,8 +54,7 @@ def project_view(
         @wraps(view)
         @login_required
         def enter(request: Any, slug: str, **kwargs: Any) -> HttpResponseBase:
-            project = get_object_or_404(Project.objects.visible_to(request.user), slug=slug)
-            request.project_roles = roles_in(project, request.user)
+            project, request.project_roles = enter_project(slug, request.user)
             if allowed and not request.project_roles & {role.value for role in allowed}:
                 raise PermissionDenied(f"This page is for the roles: {', '.join(r.label for r in allowed)}.")
             return view(request, project, **kwargs)
@@ -51,3 +63,10 @@ def project_view(
         return enter
 
     return decorate
+
+
+_MEMBERSHIPS = Prepared(
+    lambda: Membership.objects.select_related("project").filter(
+        project__slug=Slot("slug", models.CharField()), user=whole("user")
+    )
+)

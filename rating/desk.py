@@ -30,7 +30,8 @@ from rating.desk_parts import (
     strength_group,
 )
 from rating.forms import SkipForm, clean_seconds
-from rating.models import Assignment, Completion, Judgment, Project, Question, SpanMark
+from rating.models import Assignment, ItemCompletion, Judgment, Project, Question, SpanMark
+from rating.prepared import Prepared, whole
 from rating.services.answers import (
     FLAGS,
     MAX_INTENT,
@@ -317,13 +318,13 @@ def _as_given(question: Question, value: Any) -> Given:
 def desk_context(project: Project, lease: Assignment, form: AnswerForm | None = None) -> dict[str, Any]:
     """What the desk shows of a lease: the conversation, the responses in the shown order, the form."""
     form = form or AnswerForm(project, lease)
-    texts = Completion.objects.only("text").in_bulk(lease.order_shown)
+    texts = dict(_TEXTS(item=lease.item_id))
     return {
         "lease": lease,
         "skip_form": SkipForm(auto_id="skip_%s"),
         "messages_shown": lease.item.prompt.messages,
         "guidelines": lease.guidelines,
-        **asked_context(form, lambda number: texts[lease.order_shown[number - 1]].text),
+        **asked_context(form, lambda number: texts[lease.order_shown[number - 1]]),
     }
 
 
@@ -337,3 +338,8 @@ def asked_context(form: AnswerForm, text_of: Callable[[int], str]) -> dict[str, 
             for number in form.numbers
         ],
     }
+
+
+_TEXTS = Prepared(
+    lambda: ItemCompletion.objects.filter(item=whole("item")).values_list("completion_id", "completion__text")
+)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Expression, Q
 from django.utils import timezone
 
 from rating.models.people import Rater
@@ -80,13 +81,13 @@ class ItemCompletion(models.Model):
 class AssignmentQuerySet(models.QuerySet["Assignment"]):
     """Reads of assignments."""
 
-    def live(self) -> AssignmentQuerySet:
+    def live(self, now: datetime | Expression | None = None) -> AssignmentQuerySet:
         """Leases that have not run out."""
-        return self.filter(state=Assignment.State.LEASED, expires_at__gt=timezone.now())
+        return self.filter(state=Assignment.State.LEASED, expires_at__gt=now or timezone.now())
 
-    def run_out(self) -> AssignmentQuerySet:
+    def run_out(self, now: datetime | Expression | None = None) -> AssignmentQuerySet:
         """Leases whose time is over and whose slot has not been given back yet."""
-        return self.filter(state=Assignment.State.LEASED, expires_at__lte=timezone.now())
+        return self.filter(state=Assignment.State.LEASED, expires_at__lte=now or timezone.now())
 
 
 class Assignment(models.Model):

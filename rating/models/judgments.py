@@ -150,7 +150,14 @@ class Judgment(AppendOnlyModel):
                 name="judgment_first_once_per_rater",
             ),
         ]
-        indexes = [models.Index(fields=["rater", "-id"], name="judgment_rater_recent")]
+        indexes = [
+            models.Index(fields=["rater", "-id"], name="judgment_rater_recent"),
+            models.Index(
+                fields=["rater", "judged_at"],
+                condition=Q(supersedes__isnull=True),
+                name="judgment_rater_days",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"judgment {self.public_id}"

@@ -6,8 +6,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from rating.models import Assignment, Judgment
+from rating.prepared import Prepared, PreparedUpdate, Slot, moment, whole
 from rating.services.answers import FLAGS, AnswerError, JudgmentAnswer, read_answer
-from rating.services.leases import LeaseLostError, give_slots, lock_rater, take_slot
+from rating.services.leases import LeaseLostError, canonical_order, give_slots, lock_rater, take_slot
 from rating.services.storing import store_verdict, verdict_of
 from rating.services.texts import TextError, check_text
 
@@ -84,17 +85,16 @@ def record_skip(assignment: Assignment, reason: str = "") -> None:
 def lock_assignment(assignment: Assignment) -> Assignment:
     """The assignment as it is now, locked, with its item and project: the rater's row first, as in leases."""
     lock_rater(assignment.rater_id)
-    locked = Assignment.objects.select_for_update(of=("self",), no_key=True)
-    return locked.select_related("item__project").get(pk=assignment.pk)
+    return _LOCKED(assignment=assignment.pk)[0]
 
 
 def _record(assignment: Assignment, answer: JudgmentAnswer, key: uuid.UUID) -> Judgment:
-    sent_before = Judgment.objects.filter(idempotency_key=key).first()
+    sent_before = _SENT_BEFORE.first(key=key)
     if sent_before is not None:
         if sent_before.assignment_id != assignment.pk:
             raise key_taken()
         return sent_before
-    canonical = list(assignment.item.places.values_list("completion_id", flat=True))
+    canonical = canonical_order(assignment.item_id)
     verdict = read_answer(assignment.item.project, assignment, canonical, answer)
     if assignment.state == Assignment.State.DONE:
         stored = judgment_in_force(assignment)
@@ -105,7 +105,7 @@ def _record(assignment: Assignment, answer: JudgmentAnswer, key: uuid.UUID) -> J
         raise LeaseLostError("The lease ran out, and the item went to another rater.")
     judgment = store_verdict(assignment, verdict, answer.seconds, key)
     assignment.state, assignment.ended_at = Assignment.State.DONE, judgment.judged_at
-    assignment.save(update_fields=["state", "ended_at"])
+    _END(assignment=assignment.pk, now=judgment.judged_at)
     return judgment
 
 
@@ -117,3 +117,20 @@ def judgment_in_force(assignment: Assignment) -> Judgment:
 
 def key_taken() -> AnswerError:
     return AnswerError("idempotency_key", "This page was sent before for another item; reload it.")
+
+
+# What every answer asks for, see rating.prepared.
+_LOCKED = Prepared(
+    lambda: (
+        Assignment.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("item__project")
+        .filter(pk=whole("assignment"))
+    )
+)
+_SENT_BEFORE = Prepared(
+    lambda: Judgment.objects.filter(idempotency_key=Slot("key", Judgment._meta.get_field("idempotency_key")))
+)
+_END = PreparedUpdate(
+    lambda: Assignment.objects.filter(pk=whole("assignment")),
+    lambda: {"state": Assignment.State.DONE, "ended_at": moment("now")},
+)

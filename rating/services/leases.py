@@ -9,13 +9,14 @@ import uuid
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from rating.models import Assignment, Guidelines, Item, Judgment, Project, Rater
+from rating.models import Assignment, Guidelines, Item, ItemCompletion, Judgment, Project, Rater
+from rating.prepared import Prepared, PreparedUpdate, Slot, insert_row, moment, whole
 
 RELEASE_BATCH = 100
 COUNT_LIMIT = 200
@@ -39,7 +40,7 @@ class QueueCounts:
 
 def take_slot(item_id: int) -> bool:
     """Take one of the item's open slots, in the caller's transaction; False when none is left."""
-    return Item.objects.filter(pk=item_id, open_slots__gt=0).update(open_slots=F("open_slots") - 1) == 1
+    return _TAKE_SLOT(item=item_id) == 1
 
 
 def give_slots(item_ids: Collection[int], number: int = 1) -> None:
@@ -49,10 +50,10 @@ def give_slots(item_ids: Collection[int], number: int = 1) -> None:
 
 def lock_rater(rater_id: int) -> None:
     """Make the transactions of one rater wait for each other: two tabs get one lease, not two."""
-    Rater.objects.select_for_update(no_key=True).values_list("pk", flat=True).get(pk=rater_id)
+    _LOCK_RATER(rater=rater_id)
 
 
-def open_items(project: Project, rater: Rater) -> QuerySet[Item]:
+def open_items(project: int | Slot, rater: int | Slot) -> QuerySet[Item]:
     """Items with a free slot that this rater has not had, in the order in which they are handed out.
 
     An item whose lease ran out on this rater may come again; one that was skipped or judged does not.
@@ -68,7 +69,7 @@ def release_run_out_leases(limit: int = RELEASE_BATCH) -> int:
 
     At most `limit` at a time, of all projects. Rows that another transaction holds are left to it.
     """
-    if not Assignment.objects.run_out().exists():
+    if not _ANY_RUN_OUT(now=timezone.now()):
         return 0
     with transaction.atomic():
         leases = (
@@ -97,8 +98,8 @@ def lease_next_item(project: Project, rater: Rater) -> Assignment | None:
     release_run_out_leases()
     with transaction.atomic():
         lock_rater(rater.pk)
-        lease = live_leases(rater).first()
-        return lease or _lease_new(project, rater)
+        live = _LIVE(rater=rater.pk, now=timezone.now())
+        return live[0] if live else _lease_new(project, rater)
 
 
 def lease_ahead(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> Assignment | None:
@@ -112,10 +113,8 @@ def lease_ahead(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> 
     release_run_out_leases()
     with transaction.atomic():
         lock_rater(rater.pk)
-        until = timezone.now() + timedelta(seconds=project.lease_seconds)
-        mine = Assignment.objects.filter(rater=rater, state=Assignment.State.LEASED)
-        mine.filter(public_id__in=held).update(expires_at=until)
-        live = list(live_leases(rater)[: MOST_LEASES + 1])
+        _renew(project, rater, held)
+        live = _LIVE(rater=rater.pk, now=timezone.now())
         spare = next((lease for lease in live if lease.public_id not in held), None)
         if spare is not None or len(live) >= MOST_LEASES:
             return spare
@@ -129,7 +128,7 @@ def release_ahead(rater: Rater) -> int:
     """
     with transaction.atomic():
         lock_rater(rater.pk)
-        live = live_leases(rater).select_for_update(of=("self",), no_key=True, skip_locked=True)
+        live = live_leases(rater.pk).select_for_update(of=("self",), no_key=True, skip_locked=True)
         ahead = {lease.pk: lease.item_id for lease in live[1:]}
         Assignment.objects.filter(pk__in=ahead).update(
             state=Assignment.State.EXPIRED, ended_at=timezone.now()
@@ -138,10 +137,19 @@ def release_ahead(rater: Rater) -> int:
     return len(ahead)
 
 
-def live_leases(rater: Rater) -> QuerySet[Assignment]:
+def live_leases(rater: int | Slot, now: datetime | Slot | None = None) -> QuerySet[Assignment]:
     """The rater's live leases with all that a page shows of them; the first is the one to be worked on."""
-    live = Assignment.objects.live().filter(rater=rater).select_related("item__prompt", "guidelines")
+    live = Assignment.objects.live(now).filter(rater=rater).select_related("item__prompt", "guidelines")
     return live.order_by("leased_at", "pk")
+
+
+def _renew(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> None:
+    """The time of what the rater is at work on starts anew, once a tenth of it has passed."""
+    whole_time = timedelta(seconds=project.lease_seconds)
+    now = timezone.now()
+    mine = Assignment.objects.filter(rater=rater, state=Assignment.State.LEASED)
+    if any(lease.expires_at < now + 0.9 * whole_time for lease in _LEASED(rater=rater.pk)):
+        mine.filter(public_id__in=held).update(expires_at=now + whole_time)
 
 
 def _lease_new(project: Project, rater: Rater) -> Assignment | None:
@@ -151,10 +159,8 @@ def _lease_new(project: Project, rater: Rater) -> Assignment | None:
 
 def _lock_next_item(project: Project, rater: Rater) -> Item | None:
     """The next open item, locked. Items that others hold are passed over; if only those are left, wait."""
-    items = open_items(project, rater).select_related("prompt")
-    free = items.select_for_update(of=("self",), skip_locked=True, no_key=True)[:1]
-    waiting = items.select_for_update(of=("self",), no_key=True)[:1]
-    return next(iter(free), None) or next(iter(waiting), None)
+    wanted = {"project": project.pk, "rater": rater.pk}
+    return _FREE_ITEM.first(**wanted) or _OPEN_ITEM.first(**wanted)
 
 
 def _lease(project: Project, item: Item, rater: Rater) -> Assignment:
@@ -166,18 +172,26 @@ def _lease(project: Project, item: Item, rater: Rater) -> Assignment:
     if not take_slot(item.pk):
         raise LeaseLostError(f"{item} was open and locked, yet its slot is gone.")
     now = timezone.now()
-    lease = Assignment.objects.filter(item=item, rater=rater).first()
+    lease = _EARLIER.first(item=item.pk, rater=rater.pk)
     if lease is None:
-        order = list(item.places.values_list("completion_id", flat=True))
+        order = canonical_order(item.pk)
         secrets.SystemRandom().shuffle(order)
         lease = Assignment(item=item, rater=rater, order_shown=order)
     lease.item = item
-    lease.guidelines = Guidelines.objects.filter(project=project).order_by("-number").first()
+    lease.guidelines = _NEWEST_GUIDELINES.first(project=project.pk)
     lease.state = Assignment.State.LEASED
     lease.leased_at, lease.ended_at = now, None
     lease.expires_at = now + timedelta(seconds=project.lease_seconds)
-    lease.save()
+    if lease.pk is None:
+        insert_row(lease)
+    else:
+        lease.save()
     return lease
+
+
+def canonical_order(item_id: int) -> list[int]:
+    """The item's completion ids in the order of their positions."""
+    return [completion for (completion,) in _ORDER(item=item_id)]
 
 
 def queue_counts(project: Project, rater: Rater) -> QueueCounts:
@@ -186,14 +200,54 @@ def queue_counts(project: Project, rater: Rater) -> QueueCounts:
     Two queries, neither of which grows with the project: the first stops at 200 items, the second reads the
     rater's own judgments.
     """
-    open_count = 0 if project.archived_at else open_items(project, rater)[: COUNT_LIMIT + 1].count()
+    open_count = 0 if project.archived_at else len(_OPEN_COUNTED(project=project.pk, rater=rater.pk))
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    judged = Judgment.objects.filter(rater=rater, supersedes__isnull=True).aggregate(
-        today=Count("pk", filter=Q(judged_at__gte=midnight)), total=Count("pk")
+    today, total = _JUDGED.first(rater=rater.pk, midnight=midnight) or (0, 0)
+    return QueueCounts(min(open_count, COUNT_LIMIT), open_count > COUNT_LIMIT, today, total)
+
+
+# What every answer asks for, see rating.prepared.
+_TAKE_SLOT = PreparedUpdate(
+    lambda: Item.objects.filter(pk=whole("item"), open_slots__gt=0),
+    lambda: {"open_slots": F("open_slots") - 1},
+)
+_LOCK_RATER = Prepared(
+    lambda: Rater.objects.select_for_update(no_key=True).filter(pk=whole("rater")).values_list("pk")
+)
+_ANY_RUN_OUT = Prepared(lambda: Assignment.objects.run_out(moment("now")).values_list("pk")[:1])
+_LEASED = Prepared(lambda: Assignment.objects.filter(rater=whole("rater"), state=Assignment.State.LEASED))
+_LIVE = Prepared(lambda: live_leases(whole("rater"), moment("now"))[: MOST_LEASES + 1])
+_FREE_ITEM = Prepared(
+    lambda: (
+        open_items(whole("project"), whole("rater"))
+        .select_related("prompt")
+        .select_for_update(of=("self",), skip_locked=True, no_key=True)[:1]
     )
-    return QueueCounts(
-        open=min(open_count, COUNT_LIMIT),
-        open_is_more=open_count > COUNT_LIMIT,
-        today=judged["today"],
-        total=judged["total"],
+)
+_OPEN_ITEM = Prepared(
+    lambda: (
+        open_items(whole("project"), whole("rater"))
+        .select_related("prompt")
+        .select_for_update(of=("self",), no_key=True)[:1]
     )
+)
+_EARLIER = Prepared(lambda: Assignment.objects.filter(item=whole("item"), rater=whole("rater")))
+_ORDER = Prepared(
+    lambda: (
+        ItemCompletion.objects.filter(item=whole("item")).order_by("position").values_list("completion_id")
+    )
+)
+_NEWEST_GUIDELINES = Prepared(
+    lambda: Guidelines.objects.filter(project=whole("project")).order_by("-number")[:1]
+)
+_OPEN_COUNTED = Prepared(
+    lambda: open_items(whole("project"), whole("rater")).order_by().values_list("pk")[: COUNT_LIMIT + 1]
+)
+_JUDGED = Prepared(
+    lambda: (
+        Judgment.objects.filter(rater=whole("rater"), supersedes__isnull=True)
+        .values("rater")
+        .annotate(today=Count("pk", filter=Q(judged_at__gte=moment("midnight"))), total=Count("pk"))
+        .values_list("today", "total")
+    )
+)

@@ -7,6 +7,7 @@ from django.db.models import Max
 from django.utils.text import slugify
 
 from rating.models import Guidelines, Membership, Project, Prompt, Rater, Rating, Role, User
+from rating.prepared import Prepared, whole
 from rating.presets import PLAIN
 from rating.services.texts import TextError, check_text
 
@@ -147,6 +148,9 @@ def remove_member(membership: Membership) -> None:
 
 def rater_for(project: Project, user: User) -> Rater:
     """The account's rater in the project, made at its first visit; two requests at once get the same."""
+    rater = _RATER.first(project=project.pk, user=user.pk)
+    if rater is not None:
+        return rater
     try:
         return Rater.objects.get_or_create(project=project, user=user)[0]
     except IntegrityError:
@@ -196,3 +200,6 @@ def _free_slug(name: str) -> str:
     taken = set(Project.objects.filter(slug__startswith=stem).values_list("slug", flat=True)) | RESERVED_SLUGS
     numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
     return stem if stem not in taken else next(slug for slug in numbered if slug not in taken)
+
+
+_RATER = Prepared(lambda: Rater.objects.filter(project=whole("project"), user=whole("user")))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rating.models import Dimension, Project, Question
+from rating.prepared import Prepared, whole
 from rating.services.errors import AnswerError, read_words
 
 MAX_ANSWER = 5_000
@@ -26,8 +27,8 @@ class Asking:
 def asking_of(project: Project, count: int) -> Asking:
     """What the project asks of an item with `count` responses. One query, two where responses are rated."""
     rates = count == 1 or project.rate_each
-    dimensions = tuple(project.dimensions.in_force()) if rates else ()
-    return Asking(project, dimensions, tuple(project.questions.in_force()))
+    dimensions = tuple(_DIMENSIONS(project=project.pk)) if rates else ()
+    return Asking(project, dimensions, tuple(_QUESTIONS(project=project.pk)))
 
 
 def field_name(kind: str, key: str, number: int | None = None) -> str:
@@ -142,3 +143,8 @@ def _read_answer(question: Question, name: str, value: Given) -> Given:
 
 def _keys(dimensions: Sequence[Dimension]) -> str:
     return ", ".join(dimension.key for dimension in dimensions)
+
+
+# What every answer asks for, see rating.prepared.
+_DIMENSIONS = Prepared(lambda: Dimension.objects.in_force().filter(project=whole("project")))
+_QUESTIONS = Prepared(lambda: Question.objects.in_force().filter(project=whole("project")))

@@ -9,6 +9,7 @@ from django.utils import timezone
 from rating.models import Judgment, Project, Rater
 from rating.services.answers import JudgmentAnswer, read_answer
 from rating.services.judgments import AlreadyJudgedError, judgment_in_force, key_taken, lock_assignment
+from rating.services.leases import canonical_order
 from rating.services.storing import store_verdict, verdict_of
 
 
@@ -55,7 +56,7 @@ def _revise(judgment: Judgment, answer: JudgmentAnswer, key: uuid.UUID) -> Judgm
             raise key_taken()
         return sent_before
     project = assignment.item.project
-    canonical = list(assignment.item.places.values_list("completion_id", flat=True))
+    canonical = canonical_order(assignment.item_id)
     verdict = read_answer(project, assignment, canonical, answer)
     stored = judgment_in_force(assignment)
     if verdict_of(stored) == verdict:

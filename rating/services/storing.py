@@ -6,6 +6,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from rating.models import Answer, Assignment, Completion, Judgment, Rating, SpanMark
+from rating.prepared import insert_row
 from rating.services.answers import Verdict, clamp_seconds
 from rating.services.items import create_completion
 
@@ -20,7 +21,7 @@ def store_verdict(
 ) -> Judgment:
     """Write a judgment with its ratings, answers, marks and rewrite, in the caller's transaction."""
     now = timezone.now()
-    judgment = Judgment.objects.create(
+    judgment = Judgment(
         item_id=assignment.item_id,
         rater_id=assignment.rater_id,
         assignment=assignment,
@@ -41,6 +42,7 @@ def store_verdict(
         seconds=clamp_seconds(seconds, _held(assignment, now)),
         judged_at=now,
     )
+    insert_row(judgment)
     _store_details(judgment, verdict)
     return judgment
 

@@ -18,6 +18,7 @@ from rating.desk import AnswerForm, desk_context
 from rating.forms import SkipForm
 from rating.models import Assignment, Judgment, Project, Rater, Role
 from rating.preferences import Preferences, preferences_of
+from rating.prepared import Prepared, Slot, whole
 from rating.reopening import filled_in
 from rating.services.judgments import (
     AlreadyJudgedError,
@@ -132,9 +133,7 @@ def own_lease(request: MemberRequest, project: Project, public_id: UUID) -> Assi
     """The account's own assignment. An answer that waited in the browser for another account is not taken."""
     if request.headers.get("X-Ratchet-Account", mark := account_mark(request, project)) != mark:
         return None
-    leases = Assignment.objects.select_related("item__prompt", "guidelines")
-    own = leases.filter(public_id=public_id, rater__user=request.user, item__project=project)
-    return own.first()
+    return _OWN_LEASE.first(lease=public_id, user=request.user.pk, project=project.pk)
 
 
 def refuse(request: MemberRequest, project: Project) -> HttpResponse:
@@ -223,3 +222,12 @@ def render_desk(
     response["X-Ratchet-Desk"] = "1"
     response["Cache-Control"] = "no-store"
     return response
+
+
+_OWN_LEASE = Prepared(
+    lambda: Assignment.objects.select_related("item__prompt", "guidelines").filter(
+        public_id=Slot("lease", Assignment._meta.get_field("public_id")),
+        rater__user=whole("user"),
+        item__project=whole("project"),
+    )
+)

@@ -143,10 +143,10 @@ def test_answer_and_the_one_after_take_constantly_many_queries(
         make_item(project)
     address = reverse("rating:judge", args=["demo"])
     shown = rater_client.get(address).context["lease"]
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(20):
         ahead = rater_client.get(address, {"held": shown.public_id}, headers=HTMX).context["lease"]
     data = {"idempotency_key": uuid.uuid4(), "choice": "1", "held": ahead.public_id}
-    with django_assert_num_queries(32):
+    with django_assert_num_queries(31):
         rater_client.post(reverse("rating:answer", args=["demo", shown.public_id]), data, headers=HTMX)
 
 

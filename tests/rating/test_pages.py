@@ -26,9 +26,7 @@ OURS = b'<link rel="stylesheet" href="/static/css/ratchet.css">'
 def test_every_account_page_has_our_looks(name, signed_in, db):
     client = Client()
     if signed_in:
-        client.force_login(
-            make_user("ada", password="correct horse 9"), backend="django.contrib.auth.backends.ModelBackend"
-        )
+        client.force_login(make_user("ada", password="correct horse 9"))
     response = client.get(reverse(name, kwargs=KEYS.get(name)), follow=True)
     assert response.status_code == 200
     assert OURS in response.content
@@ -49,7 +47,7 @@ def test_a_wrong_password_is_told_beside_the_form(db, client):
 
 def test_the_password_is_changed_through_the_form(db, client):
     user = make_user("ada", password="correct horse 9")
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user)
     new = "battery staple 8"
     client.post(
         reverse("account_change_password"),
@@ -113,7 +111,7 @@ def test_the_navigation_follows_the_roles(project, client, roles, seen, hidden):
     user = make_user("ada")
     for role in roles:
         make_membership(project, user, role)
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user)
     page = client.get(reverse("rating:project", kwargs={"slug": project.slug})).content.decode()
     navigation = page.split('<nav class="project-nav"')[1].split("</nav>")[0]
     assert 'aria-current="page"' in navigation
@@ -124,7 +122,7 @@ def test_the_navigation_follows_the_roles(project, client, roles, seen, hidden):
 def test_names_of_projects_are_text(project, client, admin):
     project.name = "<script>alert(1)</script>"
     project.save()
-    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(admin)
     page = client.get(reverse("rating:project", kwargs={"slug": project.slug})).content
     assert b"<script>alert" not in page
 

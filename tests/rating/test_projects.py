@@ -113,7 +113,7 @@ def test_projects_page_takes_constantly_many_queries(db, django_assert_num_queri
 def test_project_page_takes_constantly_many_queries(project, admin_client, django_assert_num_queries, count):
     for _ in range(count):
         make_judgment(make_item(project))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         assert admin_client.get(url("project")).status_code == 200
 
 
@@ -121,7 +121,7 @@ def test_project_page_takes_constantly_many_queries(project, admin_client, djang
 def test_members_page_takes_constantly_many_queries(project, admin_client, django_assert_num_queries, count):
     for _ in range(count):
         make_membership(project)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(6):
         assert admin_client.get(url("members")).status_code == 200
 
 

@@ -1,0 +1,1 @@
+"""SQLite for many writers at once; the database backend `config.sqlite`."""
