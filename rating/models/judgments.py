@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from rating.models.items import Assignment, Item
 from rating.models.people import Rater
@@ -221,8 +222,8 @@ class SpanMark(AppendOnlyModel):
     class Verdict(models.TextChoices):
         """What the rater thinks of it."""
 
-        GOOD = "good", _("Good")
-        BAD = "bad", _("Bad")
+        GOOD = "good", pgettext_lazy("marked passage", "Good")
+        BAD = "bad", pgettext_lazy("marked passage", "Bad")
 
     judgment = models.ForeignKey(Judgment, models.PROTECT, related_name="span_marks")
     completion = models.ForeignKey(Completion, models.PROTECT, related_name="span_marks")

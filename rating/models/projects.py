@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from rating.models.people import User
 
@@ -53,9 +54,9 @@ class Project(models.Model):
     class Rationale(models.TextChoices):
         """Whether raters write why."""
 
-        OFF = "off", _("Not asked")
-        OPTIONAL = "optional", _("Optional")
-        REQUIRED = "required", _("Required")
+        OFF = "off", pgettext_lazy("a reason in words", "Not asked")
+        OPTIONAL = "optional", pgettext_lazy("a reason in words", "Optional")
+        REQUIRED = "required", pgettext_lazy("a reason in words", "Required")
 
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from rating.models import Assignment, Judgment, Project
 from rating.services.errors import AnswerError, read_words
@@ -165,11 +165,18 @@ def _read_ranking(project: Project, shown: Sequence[int], answer: JudgmentAnswer
     ranks: Sequence[int | None] = answer.ranks
     if project.pick_best:
         if answer.best is None or not 1 <= answer.best <= len(shown):
-            raise AnswerError("best", _("Pick one of the %(count)s responses.") % {"count": len(shown)})
+            words = ngettext(
+                "Pick one of the %(count)s response.", "Pick one of the %(count)s responses.", len(shown)
+            )
+            raise AnswerError("best", words % {"count": len(shown)})
         ranks = [1 if number == answer.best else 2 for number in range(1, len(shown) + 1)]
     placed = [(rank, completion) for rank, completion in zip(ranks, shown, strict=False) if rank is not None]
     if len(ranks) != len(shown) or len(placed) != len(shown):
-        words = _("Give each of the %(count)s responses a place; equal ones share one.")
+        words = ngettext(
+            "Give the %(count)s response a place; equal ones share one.",
+            "Give each of the %(count)s responses a place; equal ones share one.",
+            len(shown),
+        )
         raise AnswerError("ranks", words % {"count": len(shown)})
     if any(not 1 <= rank <= len(shown) for rank, _completion in placed):
         raise AnswerError("ranks", _("A place is from 1 to %(highest)s.") % {"highest": len(shown)})

@@ -12,9 +12,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext
 
 from rating.models import Answer, Dimension, Project, Question, Rating
+from rating.services.errors import at_most_characters
 from rating.services.projects import ProjectError, update_project
 from rating.services.responses import Asking
 from rating.services.texts import TextError, check_text
@@ -137,9 +138,11 @@ def _give_keys(rows: Sequence[Dimension | Question], taken: set[str]) -> None:
 def _check_asking(project: Project, dimensions: Sequence[Dimension], questions: Sequence[Question]) -> None:
     _check_settings(project, bool(dimensions))
     if len(dimensions) > MAX_DIMENSIONS:
-        raise ProjectError("dimensions", _("At most %(limit)s dimensions.") % {"limit": MAX_DIMENSIONS})
+        words = ngettext("At most %(limit)s dimension.", "At most %(limit)s dimensions.", MAX_DIMENSIONS)
+        raise ProjectError("dimensions", words % {"limit": MAX_DIMENSIONS})
     if len(questions) > MAX_QUESTIONS:
-        raise ProjectError("questions", _("At most %(limit)s questions.") % {"limit": MAX_QUESTIONS})
+        words = ngettext("At most %(limit)s question.", "At most %(limit)s questions.", MAX_QUESTIONS)
+        raise ProjectError("questions", words % {"limit": MAX_QUESTIONS})
     for place, dimension in enumerate(dimensions):
         _check_words(f"dimensions.{place}", dimension, "name")
         if not 0 <= dimension.low < dimension.high <= HIGHEST:
@@ -175,9 +178,7 @@ def _check_words(where: str, one: Dimension | Question, named: str) -> None:
         except TextError as error:
             raise ProjectError(f"{where}.{name}", str(error)) from None
         if len(text) > LENGTHS[name]:
-            raise ProjectError(
-                f"{where}.{name}", _("At most %(limit)s characters.") % {"limit": LENGTHS[name]}
-            )
+            raise ProjectError(f"{where}.{name}", at_most_characters(LENGTHS[name]))
     if not getattr(one, named).strip():
         raise ProjectError(f"{where}.{named}", _("Say what is asked."))
 

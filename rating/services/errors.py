@@ -1,7 +1,7 @@
 """The refusal of an answer, and the texts in it."""
 
 from django.utils.formats import number_format
-from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from rating.services.texts import TextError, check_text
 
@@ -17,11 +17,21 @@ class AnswerError(ValueError):
 
 def too_long(text: str, limit: int) -> str:
     """That a text has more characters than it may have."""
-    words = _("At most %(limit)s characters; these are %(count)s.")
+    words = ngettext(
+        "At most %(limit)s character; these are %(count)s.",
+        "At most %(limit)s characters; these are %(count)s.",
+        limit,
+    )
     return words % {
         "limit": number_format(limit, force_grouping=True),
         "count": number_format(len(text), force_grouping=True),
     }
+
+
+def at_most_characters(limit: int) -> str:
+    """That a text may have so many characters."""
+    words = ngettext("At most %(limit)s character.", "At most %(limit)s characters.", limit)
+    return words % {"limit": number_format(limit, force_grouping=True)}
 
 
 def read_words(text: str, field: str, name: str, limit: int) -> str:

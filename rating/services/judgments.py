@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from rating.models import Assignment, Judgment
 from rating.services.answers import FLAGS, AnswerError, JudgmentAnswer, read_answer
+from rating.services.errors import at_most_characters
 from rating.services.leases import LeaseLostError, give_slots, lock_rater, take_slot
 from rating.services.storing import store_verdict, verdict_of
 from rating.services.texts import TextError, check_text
@@ -68,7 +69,7 @@ def record_skip(assignment: Assignment, reason: str = "") -> None:
     except TextError as error:
         raise AnswerError("skip_reason", str(error)) from None
     if len(reason) > MAX_SKIP_REASON:
-        raise AnswerError("skip_reason", _("At most %(limit)s characters.") % {"limit": MAX_SKIP_REASON})
+        raise AnswerError("skip_reason", at_most_characters(MAX_SKIP_REASON))
     with transaction.atomic():
         locked = lock_assignment(assignment)
         if locked.state == Assignment.State.DONE:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from rating.models import Dimension, Project, Question
 from rating.services.errors import AnswerError, read_words
@@ -63,7 +64,11 @@ def read_each(asking: Asking, shown: Sequence[int], given: Sequence[Mapping[str,
     if any(given) and not asking.dimensions:
         raise AnswerError("rating", _("A rating is for a single response; this item has more."))
     if len(given) > len(shown):
-        words = _("This item has %(count)s responses, and there are more ratings.")
+        words = ngettext(
+            "This item has %(count)s response, and there are more ratings.",
+            "This item has %(count)s responses, and there are more ratings.",
+            len(shown),
+        )
         raise AnswerError("rating", words % {"count": len(shown)})
     found: set[StoredRating] = set()
     for number, completion in enumerate(shown, start=1):
@@ -78,7 +83,11 @@ def read_questions(
     """The answers: about the item, and about each response shown, by the key of the question."""
     by_scope = {scope: [q for q in asking.questions if q.scope == scope] for scope in Question.Scope.values}
     if len(responses) > len(shown):
-        words = _("This item has %(count)s responses, and there are more answers.")
+        words = ngettext(
+            "This item has %(count)s response, and there are more answers.",
+            "This item has %(count)s responses, and there are more answers.",
+            len(shown),
+        )
         raise AnswerError("answers", words % {"count": len(shown)})
     found = _read_answers(by_scope[Question.Scope.ITEM], None, item, None)
     for number, completion in enumerate(shown, start=1):

@@ -119,7 +119,10 @@ def test_an_unknown_choice_is_not_kept():
 @pytest.mark.django_db
 @pytest.mark.parametrize("code", CODES)
 def test_each_language_is_offered_in_its_own_name(code, rater):
-    for client, path in ((Client(), reverse("account_login")), (signed_in(rater), reverse("rating:projects"))):
+    for client, path in (
+        (Client(), reverse("account_login")),
+        (signed_in(rater), reverse("rating:projects")),
+    ):
         page = client.get(path, headers={"accept-language": code}).content.decode()
         buttons = re.findall(r'<button[^>]* name="language"[^>]*>.*?</button>', page)
         assert len(buttons) == len(CODES)
