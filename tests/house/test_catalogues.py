@@ -12,6 +12,7 @@ from pathlib import Path
 import polib
 import pytest
 from django.conf import settings
+from django.utils.translation import to_locale
 
 ROOT = settings.BASE_DIR
 CATALOGUES = sorted((ROOT / "locale").glob("*/LC_MESSAGES/django.po"))
@@ -66,14 +67,13 @@ def test_every_entry_is_translated(entries):
 
 
 def test_the_language_is_offered(path):
-    offered = {
-        code.split("-")[0] + "".join("_" + part.title() for part in code.split("-")[1:]) for code in codes()
-    }
-    assert language(path) in offered
+    assert language(path) in {to_locale(code) for code, _name in settings.LANGUAGES}
 
 
-def codes() -> list[str]:
-    return [code for code, _name in settings.LANGUAGES]
+def test_the_head_is_filled_in(path):
+    catalogue = polib.pofile(path)
+    assert not catalogue.metadata_is_fuzzy, "Take the mark `#, fuzzy` away from the head of the file."
+    assert catalogue.metadata["Content-Type"] == "text/plain; charset=UTF-8"
 
 
 def test_plural_forms_are_all_there(path, entries):
