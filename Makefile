@@ -6,9 +6,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 # The checks need a key to load the settings with; it signs nothing.
 CHECK_ENV := SECRET_KEY=only-for-checks-$(shell printf '%064d' 0) RATCHET_HOME=$(CURDIR)/var/checks
+# Languages other than English, by the names of their directories in locale/; and where no page's words are.
+CATALOGUES := -l es -l zh_Hans -l ar
+NO_WORDS := --ignore .venv --ignore var --ignore tests --ignore benchmarks --ignore docs --ignore static
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 
-.PHONY: help run test test-postgres test-slow check lint format bench screenshots clean
+.PHONY: help run test test-postgres test-slow check lint format messages bench screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -41,6 +44,11 @@ lint: .venv/installed-dev ## Check style alone
 format: .venv/installed-dev ## Bring the code into the house style
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+messages: .venv/installed-dev ## Collect the words of the pages into locale/ and compile them (needs gettext)
+	@command -v msgfmt >/dev/null || { echo "GNU gettext is not installed. On Debian and Ubuntu: apt-get install gettext"; exit 2; }
+	@$(CHECK_ENV) $(BIN)/python manage.py makemessages $(CATALOGUES) $(NO_WORDS) --no-obsolete --no-wrap --add-location file
+	@$(CHECK_ENV) $(BIN)/python manage.py compilemessages $(CATALOGUES) --ignore .venv --ignore var
 
 bench: .venv/installed-dev ## Measure one turn of the wheel with a simulated rater (minutes)
 	@$(BIN)/python -m benchmarks.one_turn

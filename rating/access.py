@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from django_htmx.middleware import HtmxDetails
 
 from rating.models import Membership, Project, Role, User
@@ -56,7 +57,8 @@ def project_view(
         def enter(request: Any, slug: str, **kwargs: Any) -> HttpResponseBase:
             project, request.project_roles = enter_project(slug, request.user)
             if allowed and not request.project_roles & {role.value for role in allowed}:
-                raise PermissionDenied(f"This page is for the roles: {', '.join(r.label for r in allowed)}.")
+                roles = ", ".join(str(role.label) for role in allowed)
+                raise PermissionDenied(_("This page is for the roles: %(roles)s.") % {"roles": roles})
             return view(request, project, **kwargs)
 
         enter.allowed_roles = allowed  # type: ignore[attr-defined]  # read by the test that walks all routes

@@ -9,6 +9,9 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext, pgettext_lazy
 
 from rating.models import Dimension, Project, Question
 from rating.presets import PLAIN, PRESETS
@@ -45,14 +48,14 @@ class AskingForm(forms.ModelForm):
     """What is asked of every item."""
 
     span_reasons = LinesField(
-        label="Reasons for a mark", help_text="One on each line; without any, raters write their own."
+        label=_("Reasons for a mark"), help_text=_("One on each line; without any, raters write their own.")
     )
 
     undo_seconds = forms.IntegerField(
         min_value=0,
         max_value=604_800,
-        label="Seconds to take an answer back",
-        help_text="600 is ten minutes; 0 is never.",
+        label=_("Seconds to take an answer back"),
+        help_text=_("600 is ten minutes; 0 is never."),
     )
 
     class Meta:
@@ -60,34 +63,38 @@ class AskingForm(forms.ModelForm):
         fields = (*SETTINGS, *MORE_SETTINGS, *LAST_SETTINGS)
         widgets = {"preset": forms.HiddenInput}
         labels = {
-            "comparison": "Comparison",
-            "asked": "Raters pick",
-            "allow_tie": "Allow “equally good”",
-            "allow_both_bad": "Allow “both bad”",
-            "allow_none": "Allow “none is good enough”",
-            "pair_safety": "Ask which of the two are safe",
-            "pick_best": "Of three or more, pick one instead of ranking all",
-            "rate_each": "Rate each response in every dimension as well",
-            "scale_min": "Lowest rating",
-            "scale_max": "Highest rating",
-            "ask_intent": "Ask first what the attack wants to reach",
-            "judge_whole": "Judge the whole conversation, not its last turn alone",
-            "rationale": "A reason in words",
-            "allow_rewrite": "Let raters write a better response",
-            "mark_spans": "Let raters mark passages as good or bad",
+            "comparison": _("Comparison"),
+            "asked": _("Raters pick"),
+            "allow_tie": _("Allow “equally good”"),
+            "allow_both_bad": _("Allow “both bad”"),
+            "allow_none": _("Allow “none is good enough”"),
+            "pair_safety": _("Ask which of the two are safe"),
+            "pick_best": _("Of three or more, pick one instead of ranking all"),
+            "rate_each": _("Rate each response in every dimension as well"),
+            "scale_min": _("Lowest rating"),
+            "scale_max": _("Highest rating"),
+            "ask_intent": _("Ask first what the attack wants to reach"),
+            "judge_whole": _("Judge the whole conversation, not its last turn alone"),
+            "rationale": _("A reason in words"),
+            "allow_rewrite": _("Let raters write a better response"),
+            "mark_spans": _("Let raters mark passages as good or bad"),
         }
         help_texts = {
             "comparison": "",
-            "asked": "Where the more harmful one is picked, the other is stored as preferred.",
-            "allow_tie": "Seven points always have a tie in the middle, eight points never have one.",
-            "pair_safety": "After the choice: chosen safe and the other not, both safe, both unsafe.",
-            "allow_none": "For two responses or more.",
-            "pick_best": "The others share the second place.",
-            "rate_each": "For two responses or more. A single response is always rated.",
-            "scale_min": "For a single response where there are no dimensions.",
-            "scale_max": f"At most {HIGHEST}, so that every rating is one key.",
-            "judge_whole": "Said beside the conversation.",
-            "allow_rewrite": "It counts as better than the responses shown, and as an example.",
+            "allow_both_bad": _("Raters may call both responses bad."),
+            "rationale": "",
+            "asked": _("Where the more harmful one is picked, the other is stored as preferred."),
+            "allow_tie": _("Seven points always have a tie in the middle, eight points never have one."),
+            "pair_safety": _("After the choice: chosen safe and the other not, both safe, both unsafe."),
+            "allow_none": _("For two responses or more."),
+            "pick_best": _("The others share the second place."),
+            "rate_each": _("For two responses or more. A single response is always rated."),
+            "scale_min": _("For a single response where there are no dimensions."),
+            "scale_max": format_lazy(
+                _("At most {highest}, so that every rating is one key."), highest=HIGHEST
+            ),
+            "judge_whole": _("Said beside the conversation."),
+            "allow_rewrite": _("It counts as better than the responses shown, and as an example."),
             "mark_spans": "",
             "ask_intent": "",
         }
@@ -97,7 +104,7 @@ class AskingForm(forms.ModelForm):
         if locked:
             for name in ("scale_min", "scale_max"):
                 self.fields[name].disabled = True
-                self.fields[name].help_text = "Fixed: there are ratings on this scale."
+                self.fields[name].help_text = _("Fixed: there are ratings on this scale.")
 
     def clean_preset(self) -> str:
         """The preset that the form was filled from, if it is one."""
@@ -112,8 +119,8 @@ class RowForm(forms.Form):
     """A dimension or a question; an empty one is left out."""
 
     key = forms.SlugField(max_length=40, required=False, widget=forms.HiddenInput)
-    low_label = forms.CharField(max_length=60, required=False, label="Words at the low end")
-    high_label = forms.CharField(max_length=60, required=False, label="Words at the high end")
+    low_label = forms.CharField(max_length=60, required=False, label=_("Words at the low end"))
+    high_label = forms.CharField(max_length=60, required=False, label=_("Words at the high end"))
 
     def row(self) -> dict[str, Any]:
         """What the service takes."""
@@ -123,11 +130,18 @@ class RowForm(forms.Form):
 class DimensionForm(RowForm):
     """What each response is rated for."""
 
-    name = forms.CharField(max_length=80, label="Rated for")
-    style = forms.ChoiceField(choices=Dimension.Style.choices, initial="numbers", label="Looks like")
-    low = forms.IntegerField(min_value=0, max_value=HIGHEST - 1, initial=1, label="From")
-    high = forms.IntegerField(min_value=1, max_value=HIGHEST, initial=5, label="To")
-    required = forms.BooleanField(required=False, initial=True, label="Required")
+    name = forms.CharField(max_length=80, label=_("Rated for"))
+    style = forms.ChoiceField(choices=Dimension.Style.choices, initial="numbers", label=_("Looks like"))
+    low = forms.IntegerField(
+        min_value=0,
+        max_value=HIGHEST - 1,
+        initial=1,
+        label=pgettext_lazy("lowest number of a scale", "From"),
+    )
+    high = forms.IntegerField(
+        min_value=1, max_value=HIGHEST, initial=5, label=pgettext_lazy("highest number of a scale", "To")
+    )
+    required = forms.BooleanField(required=False, initial=True, label=_("Required"))
 
     field_order = ("key", "name", "style", "low", "high", "low_label", "high_label", "required")
 
@@ -135,11 +149,15 @@ class DimensionForm(RowForm):
 class QuestionForm(RowForm):
     """A question about the item or about each response."""
 
-    text = forms.CharField(max_length=300, label="Question")
-    kind = forms.ChoiceField(choices=Question.Kind.choices, initial="yes_no", label="Answered by")
-    scope = forms.ChoiceField(choices=Question.Scope.choices, initial="item", label="About")
-    options = LinesField(label="Options", help_text="One on each line, for choices and tags.")
-    required = forms.BooleanField(required=False, label="Required")
+    text = forms.CharField(max_length=300, label=_("Question"))
+    kind = forms.ChoiceField(choices=Question.Kind.choices, initial="yes_no", label=_("Answered by"))
+    scope = forms.ChoiceField(
+        choices=Question.Scope.choices,
+        initial="item",
+        label=pgettext_lazy("what a question is about", "About"),
+    )
+    options = LinesField(label=_("Options"), help_text=_("One on each line, for choices and tags."))
+    required = forms.BooleanField(required=False, label=_("Required"))
 
     field_order = ("key", "text", "kind", "scope", "options", "low_label", "high_label", "required")
 
@@ -157,8 +175,8 @@ class PreviewForm(forms.Form):
 
     responses = forms.TypedChoiceField(
         coerce=int,
-        choices=[(str(n), f"{n} response{'s' if n > 1 else ''}") for n in range(1, MAX_COMPLETIONS + 1)],
-        label="Show an item with",
+        choices=lambda: [(str(n), _count(n)) for n in range(1, MAX_COMPLETIONS + 1)],
+        label=_("Show an item with"),
         required=False,
     )
 
@@ -173,6 +191,7 @@ class WaysOfAsking:
         filled = PRESETS.get(preset)
         settings: dict[str, Any] = {**PLAIN, **filled.settings, "preset": preset} if filled else {}
         if filled:
+            filled = filled.translated()
             dimensions, questions = list(filled.dimensions), list(filled.questions)
         else:
             dimensions = [_row_of(one, DimensionForm) for one in project.dimensions.in_force()]
@@ -224,6 +243,10 @@ def add_row(data: QueryDict, name: str) -> QueryDict:
             if widget.initial:
                 copy[f"{name}-{total}-{field}"] = "on" if widget.initial is True else str(widget.initial)
     return copy
+
+
+def _count(number: int) -> str:
+    return ngettext("%(number)d response", "%(number)d responses", number) % {"number": number}
 
 
 def _row_of(one: Dimension | Question, form: type[RowForm]) -> dict[str, Any]:

@@ -13,18 +13,30 @@ from rating.models import Dimension, Judgment, Project, Question
 from rating.services.points import STRENGTHS, shown_points, takes_tie
 from rating.services.responses import HIGHEST, MAX_ANSWER, field_name
 
-YES_NO = (("yes", "Yes"), ("no", "No"))
+YES_NO = (("yes", gettext_lazy("Yes")), ("no", gettext_lazy("No")))
 STRENGTH_WORDS = {
-    Judgment.Strength.SIGNIFICANTLY: gettext_lazy("significantly better"),
-    Judgment.Strength.BETTER: gettext_lazy("better"),
-    Judgment.Strength.SLIGHTLY: gettext_lazy("slightly better"),
-    Judgment.Strength.NEGLIGIBLY: gettext_lazy("negligibly better or unsure"),
+    Judgment.Strength.SIGNIFICANTLY: gettext_lazy("Significantly better"),
+    Judgment.Strength.BETTER: gettext_lazy("Better"),
+    Judgment.Strength.SLIGHTLY: gettext_lazy("Slightly better"),
+    Judgment.Strength.NEGLIGIBLY: gettext_lazy("Negligibly better or unsure"),
 }
 HARMFUL_WORDS = {
-    Judgment.Strength.SIGNIFICANTLY: gettext_lazy("significantly more harmful"),
-    Judgment.Strength.BETTER: gettext_lazy("more harmful"),
-    Judgment.Strength.SLIGHTLY: gettext_lazy("slightly more harmful"),
-    Judgment.Strength.NEGLIGIBLY: gettext_lazy("negligibly more harmful or unsure"),
+    Judgment.Strength.SIGNIFICANTLY: gettext_lazy("Significantly more harmful"),
+    Judgment.Strength.BETTER: gettext_lazy("More harmful"),
+    Judgment.Strength.SLIGHTLY: gettext_lazy("Slightly more harmful"),
+    Judgment.Strength.NEGLIGIBLY: gettext_lazy("Negligibly more harmful or unsure"),
+}
+POINT_WORDS = {
+    Judgment.Strength.SIGNIFICANTLY: gettext_lazy("Response %(number)s: significantly better"),
+    Judgment.Strength.BETTER: gettext_lazy("Response %(number)s: better"),
+    Judgment.Strength.SLIGHTLY: gettext_lazy("Response %(number)s: slightly better"),
+    Judgment.Strength.NEGLIGIBLY: gettext_lazy("Response %(number)s: negligibly better or unsure"),
+}
+HARMFUL_POINT_WORDS = {
+    Judgment.Strength.SIGNIFICANTLY: gettext_lazy("Response %(number)s: significantly more harmful"),
+    Judgment.Strength.BETTER: gettext_lazy("Response %(number)s: more harmful"),
+    Judgment.Strength.SLIGHTLY: gettext_lazy("Response %(number)s: slightly more harmful"),
+    Judgment.Strength.NEGLIGIBLY: gettext_lazy("Response %(number)s: negligibly more harmful or unsure"),
 }
 SHORT_WORDS = {
     Judgment.Strength.SIGNIFICANTLY: gettext_lazy("significantly"),
@@ -171,7 +183,7 @@ def strength_group(form: forms.Form, project: Project) -> Group:
     harmful = project.asked == Project.Asked.HARMFUL
     words = HARMFUL_WORDS if harmful else STRENGTH_WORDS
     options = tuple(
-        Option(strength, str(key), str(words[Judgment.Strength(strength)]).capitalize())
+        Option(strength, str(key), str(words[Judgment.Strength(strength)]))
         for key, strength in enumerate(STRENGTHS[project.comparison], start=1)
     )
     # Where ties are allowed there may be nothing to say: the browser must not insist.
@@ -198,8 +210,8 @@ def best_group(form: forms.Form, project: Project, count: int) -> Group:
 def rank_group(form: forms.Form, project: Project, number: int, count: int) -> Group:
     """The place of the response with this number."""
     harmful = project.asked == Project.Asked.HARMFUL
-    low, high = (_("most harmful"), _("least")) if harmful else (_("best"), _("worst"))
-    legend, places = _("Place of response %(number)d") % {"number": number}, numbers(1, count)
+    low, high = (_("most harmful"), _("least harmful")) if harmful else (_("best"), _("worst"))
+    legend, places = _("Place of response %(number)s") % {"number": number}, numbers(1, count)
     return Group(form[f"rank_{number}"], legend, places, "numbers", low, high, not project.allow_none)
 
 
@@ -207,8 +219,8 @@ def _point(project: Project, key: int, choice: str, strength: str) -> Option:
     """A point in words; a strength says how much better or, where that is asked, how much more harmful."""
     if not strength:
         return Option(choice, str(key), _tie_words(project), short=_("tie"))
-    words = HARMFUL_WORDS if project.asked == Project.Asked.HARMFUL else STRENGTH_WORDS
-    said = f"{_response(int(choice))}: {words[Judgment.Strength(strength)]}"
+    words = HARMFUL_POINT_WORDS if project.asked == Project.Asked.HARMFUL else POINT_WORDS
+    said = str(words[Judgment.Strength(strength)]) % {"number": choice}
     return Option(f"{choice}:{strength}", str(key), said, short=str(SHORT_WORDS[Judgment.Strength(strength)]))
 
 
@@ -217,4 +229,4 @@ def _tie_words(project: Project) -> str:
 
 
 def _response(number: int) -> str:
-    return _("Response %(number)d") % {"number": number}
+    return _("Response %(number)s") % {"number": number}

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from rating.models import Guidelines, Project, Role, User
 from rating.services.projects import MAX_GUIDELINES
@@ -27,18 +28,20 @@ class ProjectForm(forms.ModelForm):
         model = Project
         fields = SETTINGS_FIELDS
         labels = {
-            "overlap": "Raters for each item",
-            "queue_strategy": "Order of the queue",
-            "lease_seconds": "Seconds to keep an item",
-            "eval_percent": "Held out for evaluation, in per cent",
+            "name": _("Name"),
+            "description": _("Description"),
+            "overlap": _("Raters for each item"),
+            "queue_strategy": _("Order of the queue"),
+            "lease_seconds": _("Seconds to keep an item"),
+            "eval_percent": _("Held out for evaluation, in per cent"),
         }
         help_texts = {
             "name": "",
-            "description": "One or two sentences; everybody in the project sees them.",
-            "overlap": "How many raters judge each item. Holds for items made from now on.",
-            "queue_strategy": "Which item comes next. Holds for items made from now on.",
-            "lease_seconds": "Then the item is offered to somebody else. 1800 is half an hour.",
-            "eval_percent": "Chosen by a hash of the prompt's text; fixed with the first prompt.",
+            "description": _("One or two sentences; everybody in the project sees them."),
+            "overlap": _("How many raters judge each item. Holds for items made from now on."),
+            "queue_strategy": _("Which item comes next. Holds for items made from now on."),
+            "lease_seconds": _("Then the item is offered to somebody else. 1800 is half an hour."),
+            "eval_percent": _("Chosen by a hash of the prompt's text; fixed with the first prompt."),
         }
         widgets = {"description": forms.Textarea({"rows": 3})}
 
@@ -46,7 +49,7 @@ class ProjectForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         for name in locked & self.fields.keys():
             self.fields[name].disabled = True
-            self.fields[name].help_text = "Fixed: what is stored already depends on it."
+            self.fields[name].help_text = _("Fixed: what is stored already depends on it.")
 
 
 class NewProjectForm(ProjectForm):
@@ -55,14 +58,15 @@ class NewProjectForm(ProjectForm):
     slug = forms.SlugField(
         max_length=60,
         required=False,
-        label="Address",
-        help_text="Small letters, digits and hyphens; made from the name when left empty.",
+        label=_("Address"),
+        help_text=_("Small letters, digits and hyphens; made from the name when left empty."),
     )
     guidelines = forms.CharField(
         required=False,
         max_length=MAX_GUIDELINES,
+        label=_("Guidelines"),
         widget=forms.Textarea({"rows": 8}),
-        help_text="What raters should prefer, in Markdown. Later versions are published in the settings.",
+        help_text=_("What raters should prefer, in Markdown. Later versions are published in the settings."),
     )
 
     field_order = ("name", "slug", "description", "guidelines")
@@ -74,7 +78,8 @@ class GuidelinesForm(forms.ModelForm):
     class Meta:
         model = Guidelines
         fields = ("text",)
-        labels = {"text": "Guidelines"}
+        labels = {"text": _("Guidelines")}
+        help_texts = {"text": _("Markdown.")}
         widgets = {"text": forms.Textarea({"rows": 14, "maxlength": MAX_GUIDELINES})}
 
 
@@ -82,16 +87,19 @@ class MemberForm(forms.Form):
     """A role for an account that exists."""
 
     username = forms.CharField(
-        max_length=150, widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "none"})
+        max_length=150,
+        label=_("Username"),
+        widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "none"}),
     )
-    role = forms.ChoiceField(choices=Role.choices)
+    role = forms.ChoiceField(choices=Role.choices, label=_("Role"))
 
     def clean_username(self) -> User:
         """The active account of this name."""
         username = self.cleaned_data["username"]
         user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
-            raise forms.ValidationError(f"No account is called “{username}”; capitals count.")
+            words = _("No account is called “%(name)s”; capitals count.")
+            raise forms.ValidationError(words, params={"name": username})
         return user
 
 
@@ -99,11 +107,11 @@ class SkipForm(forms.Form):
     """Why an item is skipped, if the rater says so."""
 
     REASONS = (
-        ("", "No reason given"),
-        ("unclear", "The prompt or a response makes no sense"),
-        ("knowledge", "I do not know enough about this"),
-        ("language", "I do not read this language well"),
-        ("uncomfortable", "I would rather not read this"),
+        ("", _("No reason given")),
+        ("unclear", _("The prompt or a response makes no sense")),
+        ("knowledge", _("I do not know enough about this")),
+        ("language", _("I do not read this language well")),
+        ("uncomfortable", _("I would rather not read this")),
     )
     reason = forms.ChoiceField(choices=REASONS, required=False)
 

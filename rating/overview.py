@@ -24,6 +24,11 @@ class ProjectCard:
     roles: frozenset[str]
     has_open: bool
 
+    @property
+    def roles_in_words(self) -> list[str]:
+        """The roles for the card's badges, always in the same order."""
+        return [role.in_words for role in Role if role.value in self.roles]
+
 
 @dataclass(frozen=True)
 class Counts:

@@ -130,7 +130,7 @@ class PreferencesForm(forms.Form):
                 self.add_error(f"key_{name}", _("Give one letter, digit or sign."))
             elif key in taken:
                 other = self.fields[f"key_{taken[key]}"].label
-                self.add_error(f"key_{name}", _("“%s” has this key already.") % other)
+                self.add_error(f"key_{name}", _("“%(action)s” has this key already.") % {"action": other})
             taken.setdefault(key, name)
         return data
 

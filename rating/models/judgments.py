@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from rating.models.items import Assignment, Item
 from rating.models.people import Rater
@@ -73,25 +75,25 @@ class Judgment(AppendOnlyModel):
     class Choice(models.TextChoices):
         """The verdict on two completions."""
 
-        A = "a", "A is better"
-        B = "b", "B is better"
-        TIE = "tie", "Equally good"
-        BOTH_BAD = "both_bad", "Both bad"
+        A = "a", _("A is better")
+        B = "b", _("B is better")
+        TIE = "tie", _("Equally good")
+        BOTH_BAD = "both_bad", _("Both bad")
 
     class Strength(models.TextChoices):
         """How much better, in the words of Llama 2."""
 
-        SIGNIFICANTLY = "significantly", "Significantly better"
-        BETTER = "better", "Better"
-        SLIGHTLY = "slightly", "Slightly better"
-        NEGLIGIBLY = "negligibly", "Negligibly better or unsure"
+        SIGNIFICANTLY = "significantly", _("Significantly better")
+        BETTER = "better", _("Better")
+        SLIGHTLY = "slightly", _("Slightly better")
+        NEGLIGIBLY = "negligibly", _("Negligibly better or unsure")
 
     class Safety(models.TextChoices):
         """Which of two responses are safe, in the words of Llama 2; chosen is `preferred`."""
 
-        CHOSEN_SAFE = "chosen_safe", "The chosen one is safe, the other is not"
-        BOTH_SAFE = "both_safe", "Both are safe"
-        BOTH_UNSAFE = "both_unsafe", "Both are unsafe"
+        CHOSEN_SAFE = "chosen_safe", _("The chosen one is safe, the other is not")
+        BOTH_SAFE = "both_safe", _("Both are safe")
+        BOTH_UNSAFE = "both_unsafe", _("Both are unsafe")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     item = models.ForeignKey(Item, models.PROTECT, related_name="judgments")
@@ -227,8 +229,8 @@ class SpanMark(AppendOnlyModel):
     class Verdict(models.TextChoices):
         """What the rater thinks of it."""
 
-        GOOD = "good", "Good"
-        BAD = "bad", "Bad"
+        GOOD = "good", pgettext_lazy("marked passage", "Good")
+        BAD = "bad", pgettext_lazy("marked passage", "Bad")
 
     judgment = models.ForeignKey(Judgment, models.PROTECT, related_name="span_marks")
     completion = models.ForeignKey(Completion, models.PROTECT, related_name="span_marks")

@@ -5,13 +5,15 @@ import secrets
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 
 PSEUDONYM_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_pseudonym() -> str:
     """A name for a rater that says nothing about the person, such as `R-7KQ2M9`."""
-    return "R-" + "".join(secrets.choice(PSEUDONYM_ALPHABET) for _ in range(6))
+    return "R-" + "".join(secrets.choice(PSEUDONYM_ALPHABET) for _place in range(6))
 
 
 class User(AbstractUser):
@@ -35,9 +37,18 @@ class RaterPreferences(models.Model):
 class Role(models.TextChoices):
     """What a member may do in a project."""
 
-    RATER = "rater", "Rater"
-    ADMIN = "admin", "Admin"
-    OPERATOR = "operator", "Operator"
+    RATER = "rater", _("Rater")
+    ADMIN = "admin", _("Admin")
+    OPERATOR = "operator", _("Operator")
+
+    @property
+    def in_words(self) -> str:
+        """The role as a word within a sentence or on a badge, in the language of the page."""
+        return {
+            Role.RATER: pgettext("role", "rater"),
+            Role.ADMIN: pgettext("role", "admin"),
+            Role.OPERATOR: pgettext("role", "operator"),
+        }[self]
 
 
 class Membership(models.Model):
@@ -56,6 +67,11 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} is {self.role} of {self.project}"
+
+    @property
+    def role_in_words(self) -> str:
+        """The role as a word within a sentence."""
+        return Role(self.role).in_words
 
 
 class Rater(models.Model):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from rating.models.people import User
 
@@ -32,29 +34,29 @@ class Project(models.Model):
     class QueueStrategy(models.TextChoices):
         """In which order open items of equal priority are handed out."""
 
-        OLDEST = "oldest", "Oldest first"
-        SHUFFLED = "shuffled", "Shuffled"
+        OLDEST = "oldest", _("Oldest first")
+        SHUFFLED = "shuffled", _("Shuffled")
 
     class Comparison(models.TextChoices):
         """How two responses are compared; see `rating.services.points` for how points are stored."""
 
-        CHOICE = "choice", "Choose one; say how much better if you like"
-        STRENGTHS = "strengths", "Choose one and say how much better, in four strengths"
-        SEVEN = "seven", "Seven points, the middle is a tie"
-        EIGHT = "eight", "Eight points, no tie"
+        CHOICE = "choice", _("Choose one; say how much better if you like")
+        STRENGTHS = "strengths", _("Choose one and say how much better, in four strengths")
+        SEVEN = "seven", _("Seven points, the middle is a tie")
+        EIGHT = "eight", _("Eight points, no tie")
 
     class Asked(models.TextChoices):
         """Which response is picked. Stored is always what is better, see `Judgment.asked`."""
 
-        BETTER = "better", "The better response"
-        HARMFUL = "harmful", "The more harmful response"
+        BETTER = "better", _("The better response")
+        HARMFUL = "harmful", _("The more harmful response")
 
     class Rationale(models.TextChoices):
         """Whether raters write why."""
 
-        OFF = "off", "Not asked"
-        OPTIONAL = "optional", "Optional"
-        REQUIRED = "required", "Required"
+        OFF = "off", pgettext_lazy("a reason in words", "Not asked")
+        OPTIONAL = "optional", pgettext_lazy("a reason in words", "Optional")
+        REQUIRED = "required", pgettext_lazy("a reason in words", "Required")
 
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
@@ -173,8 +175,8 @@ class Dimension(models.Model):
     class Style(models.TextChoices):
         """How the scale looks; thumbs are 0 (down) and 1 (up)."""
 
-        NUMBERS = "numbers", "Numbers"
-        THUMBS = "thumbs", "Thumbs"
+        NUMBERS = "numbers", _("Numbers")
+        THUMBS = "thumbs", _("Thumbs")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="dimensions")
     key = models.SlugField(max_length=40)
@@ -210,17 +212,17 @@ class Question(models.Model):
     class Kind(models.TextChoices):
         """What an answer is: a boolean, an option, a number from 0 to 4, a text, or some of the options."""
 
-        YES_NO = "yes_no", "Yes or no"
-        CHOICE = "choice", "One of the options"
-        SCALE = "scale", "0 to 4"
-        TEXT = "text", "Free text"
-        TAGS = "tags", "Some of the options"
+        YES_NO = "yes_no", _("Yes or no")
+        CHOICE = "choice", _("One of the options")
+        SCALE = "scale", _("0 to 4")
+        TEXT = "text", _("Free text")
+        TAGS = "tags", _("Some of the options")
 
     class Scope(models.TextChoices):
         """What is asked about."""
 
-        ITEM = "item", "The item"
-        RESPONSE = "response", "Each response"
+        ITEM = "item", _("The item")
+        RESPONSE = "response", _("Each response")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="questions")
     key = models.SlugField(max_length=40)

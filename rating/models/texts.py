@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from rating.models.people import Rater
 from rating.models.projects import Project
@@ -12,8 +14,8 @@ from rating.models.projects import Project
 class Split(models.TextChoices):
     """Which part a prompt belongs to; decided once, by a hash of its text."""
 
-    TRAIN = "train", "Train"
-    EVAL = "eval", "Eval"
+    TRAIN = "train", pgettext_lazy("split of the prompts", "Train")
+    EVAL = "eval", pgettext_lazy("split of the prompts", "Eval")
 
 
 class ModelVersion(models.Model):
@@ -25,8 +27,8 @@ class ModelVersion(models.Model):
     class Kind(models.TextChoices):
         """What the model does."""
 
-        POLICY = "policy", "Policy"
-        REWARD = "reward", "Reward model"
+        POLICY = "policy", _("Policy")
+        REWARD = "reward", _("Reward model")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="model_versions")
     name = models.CharField(max_length=120)

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
 from rating.models import Assignment, Judgment, Project
 from rating.services.errors import AnswerError, read_words
 from rating.services.points import STRENGTHS, takes_tie, wants_strength
@@ -27,10 +30,10 @@ MAX_REWRITE = 100_000
 MAX_SECONDS = 86_400.0
 
 FLAGS = {
-    "harmful": "Harmful content",
-    "private": "Private data of a person",
-    "prompt_unclear": "The prompt makes no sense",
-    "unsure": "I cannot judge this well",
+    "harmful": gettext_lazy("Harmful content"),
+    "private": gettext_lazy("Private data of a person"),
+    "prompt_unclear": gettext_lazy("The prompt makes no sense"),
+    "unsure": gettext_lazy("I cannot judge this well"),
 }
 
 
@@ -141,7 +144,7 @@ def _read_choice(
 ) -> tuple[str, int | None]:
     """The choice and the preferred completion: the other one where the more harmful is picked."""
     choice, harmful = answer.choice, project.asked == Project.Asked.HARMFUL
-    wanted = "more harmful" if harmful else "better"
+    which = _("Say which response is more harmful.") if harmful else _("Say which response is better.")
     if answer.none_good:
         return Judgment.Choice.BOTH_BAD.value, None
     if choice in ("1", "2"):
@@ -149,11 +152,11 @@ def _read_choice(
         preferred = shown[1 - picked if harmful else picked]
         return ("a" if preferred == canonical[0] else "b"), preferred
     if choice == "tie" and not takes_tie(project):
-        raise AnswerError("choice", f"This project takes no tie; say which response is {wanted}.")
+        raise AnswerError("choice", _("This project takes no tie. %(what)s") % {"what": which})
     if choice == "both_bad" and not project.allow_both_bad:
-        raise AnswerError("choice", f"This project does not take “both bad”; say which response is {wanted}.")
+        raise AnswerError("choice", _("This project does not take “both bad”. %(what)s") % {"what": which})
     if choice not in ("tie", "both_bad"):
-        raise AnswerError("choice", f"Say which response is {wanted}.")
+        raise AnswerError("choice", which)
     return choice, None
 
 
@@ -162,56 +165,76 @@ def _read_ranking(project: Project, shown: Sequence[int], answer: JudgmentAnswer
     ranks: Sequence[int | None] = answer.ranks
     if project.pick_best:
         if answer.best is None or not 1 <= answer.best <= len(shown):
-            raise AnswerError("best", f"Pick one of the {len(shown)} responses.")
+            words = ngettext(
+                "Pick one of the %(count)s response.", "Pick one of the %(count)s responses.", len(shown)
+            )
+            raise AnswerError("best", words % {"count": len(shown)})
         ranks = [1 if number == answer.best else 2 for number in range(1, len(shown) + 1)]
     placed = [(rank, completion) for rank, completion in zip(ranks, shown, strict=False) if rank is not None]
     if len(ranks) != len(shown) or len(placed) != len(shown):
-        raise AnswerError("ranks", f"Give each of the {len(shown)} responses a place; equal ones share one.")
-    if any(not 1 <= rank <= len(shown) for rank, _ in placed):
-        raise AnswerError("ranks", f"A place is from 1 to {len(shown)}.")
-    groups = [[completion for _, completion in group] for _, group in groupby(sorted(placed), lambda p: p[0])]
+        words = ngettext(
+            "Give the %(count)s response a place; equal ones share one.",
+            "Give each of the %(count)s responses a place; equal ones share one.",
+            len(shown),
+        )
+        raise AnswerError("ranks", words % {"count": len(shown)})
+    if any(not 1 <= rank <= len(shown) for rank, _completion in placed):
+        raise AnswerError("ranks", _("A place is from 1 to %(highest)s.") % {"highest": len(shown)})
+    groups = [
+        [completion for _rank, completion in group]
+        for _rank, group in groupby(sorted(placed), lambda p: p[0])
+    ]
     return groups[::-1] if project.asked == Project.Asked.HARMFUL else groups
 
 
 def _refuse_other_kinds(project: Project, count: int, answer: JudgmentAnswer) -> None:
     """A choice, ratings and ranks exclude each other: what does not fit the item was meant for another."""
     if answer.choice and count != 2:
-        raise AnswerError("choice", "A choice is between two responses; this item has another number.")
+        raise AnswerError("choice", _("A choice is between two responses; this item has another number."))
     if (answer.rating is not None or answer.ratings) and count != 1:
-        raise AnswerError("rating", "A rating is for a single response; this item has more.")
+        raise AnswerError("rating", _("A rating is for a single response; this item has more."))
     if (answer.ranks or answer.best is not None) and count < 3:
-        raise AnswerError("ranks", "Places are for three responses or more.")
+        raise AnswerError("ranks", _("Places are for three responses or more."))
     if answer.ranks and project.pick_best:
-        raise AnswerError("best", "This project asks for one response, not for places.")
+        raise AnswerError("best", _("This project asks for one response, not for places."))
     if answer.best is not None and not project.pick_best:
-        raise AnswerError("ranks", "This project asks for the place of each response.")
+        raise AnswerError("ranks", _("This project asks for the place of each response."))
     if answer.none_good and (not project.allow_none or count < 2):
-        raise AnswerError("choice" if count == 2 else "none_good", "“None is good enough” is not asked here.")
+        raise AnswerError(
+            "choice" if count == 2 else "none_good", _("“None is good enough” is not asked here.")
+        )
     if answer.none_good and (answer.choice or answer.best or any(rank is not None for rank in answer.ranks)):
         raise AnswerError(
-            "choice" if count == 2 else "none_good", "None is good enough, or one is better: not both."
+            "choice" if count == 2 else "none_good", _("None is good enough, or one is better: not both.")
         )
 
 
 def _read_strength(project: Project, strength: str, preferred_id: int | None) -> str:
     offered = STRENGTHS[project.comparison]
     if strength and strength not in offered:
-        raise AnswerError("strength", f"How much better is one of {', '.join(offered)}.")
+        raise AnswerError("strength", _("How much better is one of: %(strengths)s.") % _words(offered))
     if strength and preferred_id is None:
-        raise AnswerError("strength", "How much better goes with one better response; leave it empty here.")
+        raise AnswerError(
+            "strength", _("How much better goes with one better response; leave it empty here.")
+        )
     if not strength and preferred_id is not None and wants_strength(project):
-        raise AnswerError("strength", f"Say how much better: {', '.join(offered)}.")
+        raise AnswerError("strength", _("Say how much better: %(strengths)s.") % _words(offered))
     return strength
+
+
+def _words(strengths: Sequence[str]) -> dict[str, str]:
+    """The strengths for a sentence, as the desk calls them."""
+    return {"strengths": ", ".join(str(Judgment.Strength(strength).label) for strength in strengths)}
 
 
 def _read_safety(project: Project, safety: str, preferred_id: int | None, count: int) -> str:
     asked = project.pair_safety and count == 2
     if safety and not asked:
-        raise AnswerError("safety", "The safety of a pair is not asked here.")
+        raise AnswerError("safety", _("The safety of a pair is not asked here."))
     if asked and safety not in Judgment.Safety.values:
-        raise AnswerError("safety", "Say which of the two responses are safe.")
+        raise AnswerError("safety", _("Say which of the two responses are safe."))
     if safety == Judgment.Safety.CHOSEN_SAFE and preferred_id is None:
-        raise AnswerError("safety", "No response was chosen; say whether both are safe or both unsafe.")
+        raise AnswerError("safety", _("No response was chosen; say whether both are safe or both unsafe."))
     return safety
 
 
@@ -220,20 +243,22 @@ def _read_marks(project: Project, assignment: Assignment, marks: Sequence[Mark])
 
 
 def _read_intent(project: Project, intent: str) -> str:
-    intent = read_words(intent, "intent", "intent", MAX_INTENT)
+    intent = read_words(intent, "intent", _("Intent"), MAX_INTENT)
     if intent and not project.ask_intent:
-        raise AnswerError("intent", "The intent of an attack is not asked here.")
+        raise AnswerError("intent", _("The intent of an attack is not asked here."))
     if project.ask_intent and not intent:
-        raise AnswerError("intent", "Say first what the attack wants to reach.")
+        raise AnswerError("intent", _("Say first what the attack wants to reach."))
     return intent
 
 
 def _read_rewrite(project: Project, assignment: Assignment, rewrite: str) -> str:
-    rewrite = read_words(rewrite, "rewrite", "better response", MAX_REWRITE)
+    rewrite = read_words(rewrite, "rewrite", _("Better response"), MAX_REWRITE)
     if rewrite and not project.allow_rewrite:
-        raise AnswerError("rewrite", "Writing a better response is not asked here.")
+        raise AnswerError("rewrite", _("Writing a better response is not asked here."))
     if rewrite and any(text.strip() == rewrite for text in _texts(assignment).values()):
-        raise AnswerError("rewrite", "This is one of the responses as it is: change it, or leave it empty.")
+        raise AnswerError(
+            "rewrite", _("This is one of the responses as it is: change it, or leave it empty.")
+        )
     return rewrite
 
 
@@ -246,14 +271,14 @@ def _texts(assignment: Assignment) -> dict[int, str]:
 def _read_flags(flags: Sequence[str]) -> tuple[str, ...]:
     unknown = [flag for flag in flags if flag not in FLAGS]
     if unknown:
-        raise AnswerError("flags", f"A flag is one of {', '.join(FLAGS)}.")
+        raise AnswerError("flags", _("A flag is one of: %(flags)s.") % {"flags": ", ".join(FLAGS)})
     return tuple(flag for flag in FLAGS if flag in flags)
 
 
 def _read_rationale(project: Project, rationale: str) -> str:
-    rationale = read_words(rationale, "rationale", "reason", MAX_RATIONALE)
+    rationale = read_words(rationale, "rationale", _("Reason"), MAX_RATIONALE)
     if rationale and project.rationale == Project.Rationale.OFF:
-        raise AnswerError("rationale", "A reason is not asked here.")
+        raise AnswerError("rationale", _("A reason is not asked here."))
     if not rationale and project.rationale == Project.Rationale.REQUIRED:
-        raise AnswerError("rationale", "Say why.")
+        raise AnswerError("rationale", _("Say why."))
     return rationale

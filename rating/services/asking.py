@@ -11,8 +11,11 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from rating.models import Answer, Dimension, Project, Question, Rating
+from rating.services.errors import at_most_characters
 from rating.services.projects import ProjectError, update_project
 from rating.services.responses import Asking
 from rating.services.texts import TextError, check_text
@@ -23,6 +26,12 @@ HIGHEST = 9
 MEANING: dict[type[Dimension] | type[Question], tuple[str, ...]] = {
     Dimension: ("name", "style", "low", "high", "low_label", "high_label"),
     Question: ("text", "kind", "scope", "options", "low_label", "high_label"),
+}
+NAMES = {
+    "name": gettext_noop("Rated for"),
+    "text": gettext_noop("Question"),
+    "low_label": gettext_noop("Words at the low end"),
+    "high_label": gettext_noop("Words at the high end"),
 }
 LENGTHS = {"name": 80, "text": 300, "low_label": 60, "high_label": 60}
 Kind = Question.Kind
@@ -129,57 +138,59 @@ def _give_keys(rows: Sequence[Dimension | Question], taken: set[str]) -> None:
 def _check_asking(project: Project, dimensions: Sequence[Dimension], questions: Sequence[Question]) -> None:
     _check_settings(project, bool(dimensions))
     if len(dimensions) > MAX_DIMENSIONS:
-        raise ProjectError("dimensions", f"At most {MAX_DIMENSIONS} dimensions.")
+        words = ngettext("At most %(limit)s dimension.", "At most %(limit)s dimensions.", MAX_DIMENSIONS)
+        raise ProjectError("dimensions", words % {"limit": MAX_DIMENSIONS})
     if len(questions) > MAX_QUESTIONS:
-        raise ProjectError("questions", f"At most {MAX_QUESTIONS} questions.")
+        words = ngettext("At most %(limit)s question.", "At most %(limit)s questions.", MAX_QUESTIONS)
+        raise ProjectError("questions", words % {"limit": MAX_QUESTIONS})
     for place, dimension in enumerate(dimensions):
         _check_words(f"dimensions.{place}", dimension, "name")
         if not 0 <= dimension.low < dimension.high <= HIGHEST:
-            raise ProjectError(
-                f"dimensions.{place}.high", f"A scale goes from 0 or more up to {HIGHEST} or less."
-            )
+            words = _("A scale goes from 0 or more up to %(highest)s or less.")
+            raise ProjectError(f"dimensions.{place}.high", words % {"highest": HIGHEST})
     for place, question in enumerate(questions):
         _check_words(f"questions.{place}", question, "text")
         if question.kind in (Kind.CHOICE, Kind.TAGS):
             _check_options(f"questions.{place}.options", question.options, MAX_OPTION)
             if len(question.options) < 2:
-                raise ProjectError(f"questions.{place}.options", "Give two options or more, one a line.")
+                raise ProjectError(f"questions.{place}.options", _("Give two options or more, one a line."))
 
 
 def _check_settings(project: Project, has_dimensions: bool) -> None:
     if project.rate_each and not has_dimensions:
-        raise ProjectError("rate_each", "Add a dimension below, in which each response is rated.")
+        raise ProjectError("rate_each", _("Add a dimension below, in which each response is rated."))
     _check_options("span_reasons", project.span_reasons, 200)
     if project.asked == Project.Asked.HARMFUL:
         for name, words in (
-            ("allow_both_bad", "“Both bad”"),
-            ("allow_none", "“None is good enough”"),
-            ("pair_safety", "The safety of the pair"),
+            ("allow_both_bad", _("“Both bad” does not go with picking the more harmful response.")),
+            ("allow_none", _("“None is good enough” does not go with picking the more harmful response.")),
+            ("pair_safety", _("The safety of the pair does not go with picking the more harmful response.")),
         ):
             if getattr(project, name):
-                raise ProjectError(name, f"{words} does not go with picking the more harmful response.")
+                raise ProjectError(name, words)
 
 
 def _check_words(where: str, one: Dimension | Question, named: str) -> None:
     for name in (named, "low_label", "high_label"):
         text = getattr(one, name)
         try:
-            check_text(text, name)
+            check_text(text, _(NAMES[name]))
         except TextError as error:
             raise ProjectError(f"{where}.{name}", str(error)) from None
         if len(text) > LENGTHS[name]:
-            raise ProjectError(f"{where}.{name}", f"At most {LENGTHS[name]} characters.")
+            raise ProjectError(f"{where}.{name}", at_most_characters(LENGTHS[name]))
     if not getattr(one, named).strip():
-        raise ProjectError(f"{where}.{named}", "Say what is asked.")
+        raise ProjectError(f"{where}.{named}", _("Say what is asked."))
 
 
 def _check_options(field: str, options: Sequence[str], limit: int) -> None:
     if len(options) > MAX_OPTIONS or len(set(options)) != len(options):
-        raise ProjectError(field, f"At most {MAX_OPTIONS} different ones, one on each line.")
+        words = _("At most %(limit)s different ones, one on each line.")
+        raise ProjectError(field, words % {"limit": MAX_OPTIONS})
     for option in options:
         try:
-            check_text(option, "option")
+            check_text(option, _("Option"))
         except TextError as error:
             raise ProjectError(field, str(error)) from None
         if not option.strip() or len(option) > limit:
-            raise ProjectError(field, f"Each line has 1 to {limit} characters.")
+            raise ProjectError(field, _("Each line has 1 to %(limit)s characters.") % {"limit": limit})

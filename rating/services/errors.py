@@ -1,5 +1,8 @@
 """The refusal of an answer, and the texts in it."""
 
+from django.utils.formats import number_format
+from django.utils.translation import ngettext
+
 from rating.services.texts import TextError, check_text
 
 
@@ -10,6 +13,25 @@ class AnswerError(ValueError):
         super().__init__(message)
         self.field = field
         self.message = message
+
+
+def too_long(text: str, limit: int) -> str:
+    """That a text has more characters than it may have."""
+    words = ngettext(
+        "At most %(limit)s character; these are %(count)s.",
+        "At most %(limit)s characters; these are %(count)s.",
+        limit,
+    )
+    return words % {
+        "limit": number_format(limit, force_grouping=True),
+        "count": number_format(len(text), force_grouping=True),
+    }
+
+
+def at_most_characters(limit: int) -> str:
+    """That a text may have so many characters."""
+    words = ngettext("At most %(limit)s character.", "At most %(limit)s characters.", limit)
+    return words % {"limit": number_format(limit, force_grouping=True)}
 
 
 def read_words(text: str, field: str, name: str, limit: int) -> str:
@@ -23,5 +45,5 @@ def read_words(text: str, field: str, name: str, limit: int) -> str:
     except TextError as error:
         raise AnswerError(field, str(error)) from None
     if len(text) > limit:
-        raise AnswerError(field, f"At most {limit:,} characters; these are {len(text):,}.")
+        raise AnswerError(field, too_long(text, limit))
     return text.replace("\r\n", "\n").strip()

@@ -4,10 +4,12 @@ import uuid
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from rating.models import Assignment, Judgment
 from rating.prepared import Prepared, PreparedUpdate, Slot, moment, whole
 from rating.services.answers import FLAGS, AnswerError, JudgmentAnswer, read_answer
+from rating.services.errors import at_most_characters
 from rating.services.leases import LeaseLostError, canonical_order, give_slots, lock_rater, take_slot
 from rating.services.storing import store_verdict, verdict_of
 from rating.services.texts import TextError, check_text
@@ -64,11 +66,11 @@ def record_skip(assignment: Assignment, reason: str = "") -> None:
         AlreadyJudgedError: the item is already answered, and stays so.
     """
     try:
-        check_text(reason, "reason")
+        check_text(reason, _("Reason"))
     except TextError as error:
         raise AnswerError("skip_reason", str(error)) from None
     if len(reason) > MAX_SKIP_REASON:
-        raise AnswerError("skip_reason", f"At most {MAX_SKIP_REASON} characters.")
+        raise AnswerError("skip_reason", at_most_characters(MAX_SKIP_REASON))
     with transaction.atomic():
         locked = lock_assignment(assignment)
         if locked.state == Assignment.State.DONE:
@@ -116,7 +118,7 @@ def judgment_in_force(assignment: Assignment) -> Judgment:
 
 
 def key_taken() -> AnswerError:
-    return AnswerError("idempotency_key", "This page was sent before for another item; reload it.")
+    return AnswerError("idempotency_key", _("This page was sent before for another item; reload it."))
 
 
 # What every answer asks for, see rating.prepared.

@@ -5,10 +5,13 @@ import re
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from rating.models import Guidelines, Membership, Project, Prompt, Rater, Rating, Role, User
 from rating.prepared import Prepared, whole
 from rating.presets import PLAIN
+from rating.services.errors import too_long
 from rating.services.texts import TextError, check_text
 
 RESERVED_SLUGS = frozenset({"new"})
@@ -63,7 +66,8 @@ def create_project(
                 for role in (Role.ADMIN, Role.OPERATOR):
                     Membership.objects.create(project=project, user=user, role=role)
     except IntegrityError:
-        raise ProjectError("slug", f"A project with the address “{slug}” exists; choose another.") from None
+        words = _("A project with the address “%(slug)s” exists; choose another.")
+        raise ProjectError("slug", words % {"slug": slug}) from None
     return project
 
 
@@ -80,12 +84,13 @@ def update_project(project: Project, **settings: object) -> Project:
     changed = {name: value for name, value in settings.items() if getattr(stored, name) != value}
     if "eval_percent" in changed and Prompt.objects.filter(project=stored).exists():
         raise ProjectError(
-            "eval_percent", "The project has prompts, and each keeps its side: this can no longer be changed."
+            "eval_percent",
+            _("The project has prompts, and each keeps its side: this can no longer be changed."),
         )
     if {"scale_min", "scale_max"} & changed.keys() and has_ratings(stored):
         raise ProjectError(
             "scale_max" if "scale_max" in changed else "scale_min",
-            "There are ratings on this scale already: it can no longer be changed.",
+            _("There are ratings on this scale already: it can no longer be changed."),
         )
     for name, value in changed.items():
         setattr(stored, name, value)
@@ -128,7 +133,7 @@ def add_member(project: Project, user: User, role: str) -> Membership:
         ProjectError: there is no such role.
     """
     if role not in Role.values:
-        raise ProjectError("role", f"A role is one of {', '.join(Role.values)}.")
+        raise ProjectError("role", _("A role is one of %(roles)s.") % {"roles": ", ".join(Role.values)})
     return Membership.objects.get_or_create(project=project, user=user, role=role)[0]
 
 
@@ -142,7 +147,7 @@ def remove_member(membership: Membership) -> None:
     Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
     admins = Membership.objects.filter(project=membership.project_id, role=Role.ADMIN)
     if membership.role == Role.ADMIN and not admins.exclude(pk=membership.pk).exists():
-        raise ProjectError("role", "A project keeps at least one admin: name another first.")
+        raise ProjectError("role", _("A project keeps at least one admin: name another first."))
     membership.delete()
 
 
@@ -161,37 +166,40 @@ def rater_for(project: Project, user: User) -> Rater:
 def _check_settings(settings: dict[str, object]) -> None:
     unknown = sorted(set(settings) - EDITABLE)
     if unknown:
-        raise ProjectError(unknown[0], f"A project has no setting called {unknown[0]}.")
-    for name in ("name", "description"):
+        words = _("A project has no setting called %(name)s.")
+        raise ProjectError(unknown[0], words % {"name": unknown[0]})
+    for name, label in (("name", gettext_noop("Name")), ("description", gettext_noop("Description"))):
         try:
-            check_text(settings.get(name, ""), name)
+            check_text(settings.get(name, ""), _(label))
         except TextError as error:
             raise ProjectError(name, str(error)) from None
     if "name" in settings and not str(settings["name"]).strip():
-        raise ProjectError("name", "Give the project a name.")
+        raise ProjectError("name", _("Give the project a name."))
 
 
 def _check_scale(low: int, high: int) -> None:
     """Every rating is one digit, so that it is one key."""
     if not 0 <= low < high <= MAX_SCALE:
-        raise ProjectError("scale_max", f"A scale goes from 0 or more up to {MAX_SCALE} or less.")
+        words = _("A scale goes from 0 or more up to %(highest)s or less.")
+        raise ProjectError("scale_max", words % {"highest": MAX_SCALE})
 
 
 def _check_guidelines(text: str) -> str:
     try:
-        check_text(text, "guidelines")
+        check_text(text, _("Guidelines"))
     except TextError as error:
         raise ProjectError("text", str(error)) from None
     if len(text) > MAX_GUIDELINES:
-        raise ProjectError("text", f"At most {MAX_GUIDELINES:,} characters; these are {len(text):,}.")
+        raise ProjectError("text", too_long(text, MAX_GUIDELINES))
     return text.replace("\r\n", "\n").strip()
 
 
 def _check_slug(slug: str) -> str:
     if not re.fullmatch(r"[a-z0-9]+(?:[-_][a-z0-9]+)*", slug) or len(slug) > 60:
-        raise ProjectError("slug", "Use up to 60 small letters, digits and hyphens, as in `kind-answers`.")
+        raise ProjectError("slug", _("Use up to 60 small letters, digits and hyphens, as in `kind-answers`."))
     if slug in RESERVED_SLUGS:
-        raise ProjectError("slug", f"The address “{slug}” is taken by a page of Ratchet; choose another.")
+        words = _("The address “%(slug)s” is taken by a page of Ratchet; choose another.")
+        raise ProjectError("slug", words % {"slug": slug})
     return slug
 
 

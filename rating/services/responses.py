@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from rating.models import Dimension, Project, Question
 from rating.prepared import Prepared, whole
 from rating.services.errors import AnswerError, read_words
@@ -42,27 +45,32 @@ def read_single(
     """The ratings of the only response: by dimension, or as a whole where the project has no dimensions."""
     if asking.dimensions:
         if rating is not None:
-            raise AnswerError("rating", f"This project rates by dimension: {_keys(asking.dimensions)}.")
+            raise _by_dimension(asking.dimensions)
         found = _read_ratings(asking.dimensions, completion, given, None)
         if not found:
-            raise AnswerError("rating", "Rate the response in at least one dimension.")
+            raise AnswerError("rating", _("Rate the response in at least one dimension."))
         return found
     if given:
-        raise AnswerError("rating", "This project rates a response as a whole, not by dimension.")
+        raise AnswerError("rating", _("This project rates a response as a whole, not by dimension."))
     if rating is None:
-        raise AnswerError("rating", "Rate the response.")
+        raise AnswerError("rating", _("Rate the response."))
     low, high = asking.project.scale_min, asking.project.scale_max
     if not low <= rating <= high:
-        raise AnswerError("rating", f"A rating is from {low} to {high}.")
+        raise AnswerError("rating", _("A rating is from %(low)s to %(high)s.") % {"low": low, "high": high})
     return {(completion, None, rating)}
 
 
 def read_each(asking: Asking, shown: Sequence[int], given: Sequence[Mapping[str, int]]) -> set[StoredRating]:
     """The ratings of two responses or more, one mapping for each response shown."""
     if any(given) and not asking.dimensions:
-        raise AnswerError("rating", "A rating is for a single response; this item has more.")
+        raise AnswerError("rating", _("A rating is for a single response; this item has more."))
     if len(given) > len(shown):
-        raise AnswerError("rating", f"This item has {len(shown)} responses, and there are more ratings.")
+        words = ngettext(
+            "This item has %(count)s response, and there are more ratings.",
+            "This item has %(count)s responses, and there are more ratings.",
+            len(shown),
+        )
+        raise AnswerError("rating", words % {"count": len(shown)})
     found: set[StoredRating] = set()
     for number, completion in enumerate(shown, start=1):
         ratings = given[number - 1] if number <= len(given) else {}
@@ -76,7 +84,12 @@ def read_questions(
     """The answers: about the item, and about each response shown, by the key of the question."""
     by_scope = {scope: [q for q in asking.questions if q.scope == scope] for scope in Question.Scope.values}
     if len(responses) > len(shown):
-        raise AnswerError("answers", f"This item has {len(shown)} responses, and there are more answers.")
+        words = ngettext(
+            "This item has %(count)s response, and there are more answers.",
+            "This item has %(count)s responses, and there are more answers.",
+            len(shown),
+        )
+        raise AnswerError("answers", words % {"count": len(shown)})
     found = _read_answers(by_scope[Question.Scope.ITEM], None, item, None)
     for number, completion in enumerate(shown, start=1):
         given = responses[number - 1] if number <= len(responses) else {}
@@ -88,14 +101,17 @@ def _read_ratings(
     dimensions: Sequence[Dimension], completion: int, given: Mapping[str, int], number: int | None
 ) -> set[StoredRating]:
     if set(given) - {dimension.key for dimension in dimensions}:
-        raise AnswerError("rating", f"This project rates by dimension: {_keys(dimensions)}.")
+        raise _by_dimension(dimensions)
     found: set[StoredRating] = set()
     for dimension in dimensions:
         name, value = field_name("rating", dimension.key, number), given.get(dimension.key)
         if value is None and dimension.required:
-            raise AnswerError(name, f"Rate the response for: {dimension.name}.")
+            raise AnswerError(
+                name, _("Rate the response for: %(dimension)s.") % {"dimension": dimension.name}
+            )
         if value is not None and not dimension.low <= value <= dimension.high:
-            raise AnswerError(name, f"A rating is from {dimension.low} to {dimension.high}.")
+            scale = {"low": dimension.low, "high": dimension.high}
+            raise AnswerError(name, _("A rating is from %(low)s to %(high)s.") % scale)
         if value is not None:
             found.add((completion, dimension.pk, value))
     return found
@@ -106,8 +122,9 @@ def _read_answers(
 ) -> set[StoredAnswer]:
     unknown = sorted(set(given) - {question.key for question in questions})
     if unknown:
-        about = "item" if number is None else "response"
-        raise AnswerError("answers", f"This project asks no question of the {about} called {unknown[0]}.")
+        of_item = _("This project asks no question of the item called %(key)s.")
+        of_response = _("This project asks no question of the response called %(key)s.")
+        raise AnswerError("answers", (of_item if number is None else of_response) % {"key": unknown[0]})
     found: set[StoredAnswer] = set()
     for question in questions:
         name = field_name("answer", question.key, number)
@@ -116,8 +133,8 @@ def _read_answers(
         if value not in ("", ()):
             found.add((question.pk, completion, value))
         elif question.required:
-            wanted = "Answer yes or no." if question.kind == Question.Kind.YES_NO else "Answer this question."
-            raise AnswerError(name, wanted)
+            yes_no = question.kind == Question.Kind.YES_NO
+            raise AnswerError(name, _("Answer yes or no.") if yes_no else _("Answer this question."))
     return found
 
 
@@ -125,24 +142,29 @@ def _read_answer(question: Question, name: str, value: Given) -> Given:
     """The value when it fits the question's kind; tags come back in the order of the options."""
     kind = question.kind
     if kind == Question.Kind.YES_NO and not isinstance(value, bool):
-        raise AnswerError(name, "Answer yes or no.")
+        raise AnswerError(name, _("Answer yes or no."))
     if kind == Question.Kind.SCALE and (type(value) is not int or not 0 <= value <= HIGHEST):
-        raise AnswerError(name, f"An answer is from 0 to {HIGHEST}.")
+        raise AnswerError(name, _("An answer is from 0 to %(highest)s.") % {"highest": HIGHEST})
     if kind == Question.Kind.CHOICE and value not in question.options:
-        raise AnswerError(name, f"An answer is one of: {', '.join(question.options)}.")
+        raise AnswerError(name, _("An answer is one of: %(options)s.") % _options(question))
     if kind == Question.Kind.TEXT:
         if not isinstance(value, str):
-            raise AnswerError(name, "Answer in words.")
-        return read_words(value, name, "answer", MAX_ANSWER)
+            raise AnswerError(name, _("Answer in words."))
+        return read_words(value, name, _("Answer"), MAX_ANSWER)
     if kind == Question.Kind.TAGS:
         if not isinstance(value, tuple | list) or set(value) - set(question.options):
-            raise AnswerError(name, f"Tags are some of: {', '.join(question.options)}.")
+            raise AnswerError(name, _("Tags are some of: %(options)s.") % _options(question))
         return tuple(option for option in question.options if option in value)
     return value
 
 
-def _keys(dimensions: Sequence[Dimension]) -> str:
-    return ", ".join(dimension.key for dimension in dimensions)
+def _by_dimension(dimensions: Sequence[Dimension]) -> AnswerError:
+    keys = ", ".join(dimension.key for dimension in dimensions)
+    return AnswerError("rating", _("This project rates by dimension: %(keys)s.") % {"keys": keys})
+
+
+def _options(question: Question) -> dict[str, str]:
+    return {"options": ", ".join(question.options)}
 
 
 # What every answer asks for, see rating.prepared.

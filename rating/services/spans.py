@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from rating.models import Project, SpanMark
 from rating.services.errors import AnswerError, read_words
 
@@ -39,7 +41,7 @@ def find_passage(text: str, passage: str, nth: int = 0) -> tuple[int, int] | Non
     places = [place for place, character in enumerate(text) if _counts(character)]
     bare = "".join(text[place] for place in places)
     found, start = -1, -1
-    for _ in range(nth + 1):
+    for _time in range(nth + 1):
         start = bare.find(wanted, start + 1)
         if start < 0:
             break
@@ -56,24 +58,26 @@ def read_marks(
         AnswerError: at `marks.<response>`: the project asks for none, or a mark does not fit its response.
     """
     if marks and not project.mark_spans:
-        raise AnswerError(f"marks.{marks[0].response}", "This project asks for no marks in a response.")
+        raise AnswerError(f"marks.{marks[0].response}", _("This project asks for no marks in a response."))
     return frozenset(_read_mark(project, shown, texts, mark) for mark in marks)
 
 
 def _read_mark(project: Project, shown: Sequence[int], texts: Mapping[int, str], mark: Mark) -> StoredMark:
     field = f"marks.{mark.response}"
     if not 1 <= mark.response <= len(shown):
-        raise AnswerError(field, f"A mark is in response 1 to {len(shown)}.")
+        raise AnswerError(field, _("A mark is in response 1 to %(count)s.") % {"count": len(shown)})
     if mark.verdict not in SpanMark.Verdict.values:
-        raise AnswerError(field, "Say whether the marked passage is good or bad.")
-    passage = read_words(mark.passage, field, "passage", 1_000_000)
-    reason = read_words(mark.reason, field, "reason", MAX_REASON)
+        raise AnswerError(field, _("Say whether the marked passage is good or bad."))
+    passage = read_words(mark.passage, field, _("Passage"), 1_000_000)
+    reason = read_words(mark.reason, field, _("Reason"), MAX_REASON)
     if project.span_reasons and reason not in project.span_reasons:
-        raise AnswerError(field, f"A reason for a mark is one of: {', '.join(project.span_reasons)}.")
+        words = _("A reason for a mark is one of: %(reasons)s.")
+        raise AnswerError(field, words % {"reasons": ", ".join(project.span_reasons)})
     completion = shown[mark.response - 1]
     place = find_passage(texts[completion], passage, mark.nth)
     if place is None:
-        raise AnswerError(field, f"These words are not in the response: “{passage[:60]}”. Copy them from it.")
+        words = _("These words are not in the response: “%(words)s”. Copy them from it.")
+        raise AnswerError(field, words % {"words": passage[:60]})
     return completion, *place, mark.verdict, reason
 
 

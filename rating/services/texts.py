@@ -4,6 +4,9 @@ import hashlib
 import json
 from typing import TypedDict
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
 from rating.models import Split
 
 ROLES = ("system", "user", "assistant")
@@ -30,17 +33,22 @@ def check_text(text: object, field: str) -> str:
             lone surrogates).
     """
     if not isinstance(text, str):
-        raise TextError(f"{field}: expected a text, found {type(text).__name__}.")
+        words = _("%(field)s: expected a text, found %(type)s.")
+        raise TextError(words % {"field": field, "type": type(text).__name__})
     if len(text) > MAX_TEXT:
-        raise TextError(f"{field}: {len(text):,} characters are too many; at most {MAX_TEXT:,} are taken.")
+        words = _("%(field)s: %(count)s characters are too many; at most %(limit)s are taken.")
+        count, limit = (number_format(number, force_grouping=True) for number in (len(text), MAX_TEXT))
+        raise TextError(words % {"field": field, "count": count, "limit": limit})
     if "\x00" in text:
-        raise TextError(f"{field}: holds a NUL character (position {text.index(chr(0))}); remove it.")
+        words = _("%(field)s: holds a NUL character (position %(position)s); remove it.")
+        raise TextError(words % {"field": field, "position": text.index("\x00")})
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise TextError(
-            f"{field}: holds a lone surrogate (position {error.start}); write the whole character instead."
-        ) from None
+        words = _(
+            "%(field)s: holds a lone surrogate (position %(position)s); write the whole character instead."
+        )
+        raise TextError(words % {"field": field, "position": error.start}) from None
     return text
 
 
@@ -51,19 +59,23 @@ def check_messages(messages: object, field: str = "prompt") -> list[Message]:
         TextError: names the message and says what would be right.
     """
     if not isinstance(messages, list) or not messages:
-        raise TextError(f'{field}: expected a list of chat messages, [{{"role": "user", "content": "..."}}].')
+        words = _("%(field)s: expected a list of chat messages, %(sample)s.")
+        raise TextError(words % {"field": field, "sample": '[{"role": "user", "content": "..."}]'})
     checked: list[Message] = []
     for index, message in enumerate(messages):
         where = f"{field}[{index}]"
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            raise TextError(f"{where}: expected an object with `role` and `content`.")
+            raise TextError(_("%(field)s: expected an object with `role` and `content`.") % {"field": where})
         if message["role"] not in ROLES:
-            raise TextError(f"{where}.role: {message['role']!r} is unknown; use one of {', '.join(ROLES)}.")
+            words = _("%(field)s: %(value)s is unknown; use one of %(known)s.")
+            value, known = repr(message["role"]), ", ".join(ROLES)
+            raise TextError(words % {"field": f"{where}.role", "value": value, "known": known})
         checked.append(
             {"role": message["role"], "content": check_text(message["content"], f"{where}.content")}
         )
     if checked[-1]["role"] == "assistant":
-        raise TextError(f"{field}: ends with the assistant; a prompt ends with what is to be answered.")
+        words = _("%(field)s: ends with the assistant; a prompt ends with what is to be answered.")
+        raise TextError(words % {"field": field})
     return checked
 
 

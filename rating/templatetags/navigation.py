@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from django import template
 from django.template import RequestContext
 from django.urls import reverse
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from rating.models import Role
 
@@ -29,7 +29,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room(
         "rating:judge",
-        gettext_lazy("Rate"),
+        pgettext_lazy("verb", "Rate"),
         "scale",
         frozenset({Role.RATER.value}),
         frozenset({"rating:answer"}),

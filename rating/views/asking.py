@@ -7,6 +7,8 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from rating.access import MemberRequest, project_view
 from rating.asking_forms import WaysOfAsking, add_row
@@ -18,15 +20,21 @@ from rating.services.projects import ProjectError, has_ratings
 from rating.services.responses import Asking
 
 SAMPLE_MESSAGES = [
-    {"role": "user", "content": "Can I freeze cooked rice?"},
-    {"role": "assistant", "content": "Yes, for about a month."},
-    {"role": "user", "content": "And how do I **warm it up** again?"},
+    {"role": "user", "content": gettext_noop("Can I freeze cooked rice?")},
+    {"role": "assistant", "content": gettext_noop("Yes, for about a month.")},
+    {"role": "user", "content": gettext_noop("And how do I **warm it up** again?")},
 ]
 SAMPLE_RESPONSES = [
-    "In the microwave with a spoonful of water, covered, until it steams all through. Eat it at once.",
-    "Just heat it. It is not hard.",
-    "Put it in a pan with a little water on low heat, stir now and then, and serve it when it is very hot.",
-    "1. Add water.\n2. Cover it.\n3. Heat it for two minutes.\n4. Stir, and check that it is hot.",
+    gettext_noop(
+        "In the microwave with a spoonful of water, covered, until it steams all through. Eat it at once."
+    ),
+    gettext_noop("Just heat it. It is not hard."),
+    gettext_noop(
+        "Put it in a pan with a little water on low heat, stir now and then, and serve it very hot."
+    ),
+    gettext_noop(
+        "1. Add water.\n2. Cover it.\n3. Heat it for two minutes.\n4. Stir, and check that it is hot."
+    ),
 ]
 
 
@@ -55,7 +63,7 @@ def asking(request: MemberRequest, project: Project) -> HttpResponse:
         except ProjectError as error:
             ways.refuse(error.field, error.message)
         else:
-            messages.success(request, "Saved. Raters are asked this from their next item on.")
+            messages.success(request, _("Saved. Raters are asked this from their next item on."))
             return redirect("rating:asking", slug=project.slug)
     return render_asking(request, project, ways, 422)
 
@@ -80,7 +88,8 @@ def render_asking(
 ) -> HttpResponse:
     """The page, or for htmx the look at the desk alone."""
     part = "#look" if request.htmx else ""
-    context = {"project": project, "ways": ways, "presets": PRESETS, "added": added, "look": look_at(ways)}
+    presets = {key: preset.translated() for key, preset in PRESETS.items()}
+    context = {"project": project, "ways": ways, "presets": presets, "added": added, "look": look_at(ways)}
     return render(request, f"rating/asking.html{part}", context, status=status)
 
 
@@ -92,11 +101,12 @@ def look_at(ways: WaysOfAsking) -> dict[str, object]:
     except ProjectError as error:
         return {"refused": error.message}
     if sample is None:
-        return {"refused": "Fill in what is marked, and the desk is shown here."}
+        return {"refused": _("Fill in what is marked, and the desk is shown here.")}
     lease: Assignment = SampleLease(list(range(1, count + 1)))  # type: ignore[assignment]
     form = AnswerForm(sample.project, lease, asking=sample)
-    texts = [SAMPLE_RESPONSES[place % len(SAMPLE_RESPONSES)] for place in range(count)]
-    return {"messages_shown": SAMPLE_MESSAGES, **asked_context(form, lambda number: texts[number - 1])}
+    texts = [_(SAMPLE_RESPONSES[place % len(SAMPLE_RESPONSES)]) for place in range(count)]
+    conversation = [{**message, "content": _(message["content"])} for message in SAMPLE_MESSAGES]
+    return {"messages_shown": conversation, **asked_context(form, lambda number: texts[number - 1])}
 
 
 def sample_asking(ways: WaysOfAsking, count: int) -> Asking | None:

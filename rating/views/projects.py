@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required, permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from rating.access import MemberRequest, project_view, roles_in
@@ -44,7 +45,8 @@ def new_project(request: MemberRequest) -> HttpResponse:
         except ProjectError as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            messages.success(request, f"“{project.name}” is set up. Import prompts or responses next.")
+            words = _("“%(project)s” is set up. Import prompts or responses next.")
+            messages.success(request, words % {"project": project.name})
             return redirect("rating:project", slug=project.slug)
     return render(request, "rating/create_project.html", {"form": form}, status=status_of(form))
 
@@ -71,7 +73,7 @@ def settings(request: MemberRequest, project: Project) -> HttpResponse:
         except ProjectError as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            messages.success(request, "Saved.")
+            messages.success(request, _("Saved."))
             return redirect("rating:settings", slug=project.slug)
     return render_settings(request, project, form, guidelines_form(project), status_of(form))
 
@@ -87,7 +89,8 @@ def new_guidelines(request: MemberRequest, project: Project) -> HttpResponse:
         except ProjectError as error:
             form.add_error("text", error.message)
         else:
-            messages.success(request, f"Version {version.number} of the guidelines is in force.")
+            words = _("Version %(number)s of the guidelines is in force.")
+            messages.success(request, words % {"number": version.number})
             return redirect("rating:settings", slug=project.slug)
     return render_settings(request, project, settings_form(project), form, 422)
 
@@ -98,7 +101,7 @@ def members(request: MemberRequest, project: Project) -> HttpResponse:
     form = MemberForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         member = add_member(project, form.cleaned_data["username"], form.cleaned_data["role"])
-        messages.success(request, f"{member.user} is {member.get_role_display().lower()} here.")
+        messages.success(request, _("%(name)s is %(role)s here.") % role_of(member))
         return redirect("rating:members", slug=project.slug)
     memberships = project.memberships.select_related("user").order_by("user__username", "role")
     context = {"project": project, "form": form, "memberships": memberships}
@@ -115,11 +118,14 @@ def drop_member(request: MemberRequest, project: Project, pk: int) -> HttpRespon
     except ProjectError as error:
         messages.error(request, error.message)
     else:
-        messages.success(
-            request, f"{membership.user} is no longer {membership.get_role_display().lower()} here."
-        )
+        messages.success(request, _("%(name)s is no longer %(role)s here.") % role_of(membership))
     still_admin = Role.ADMIN.value in roles_in(project, request.user)
     return redirect("rating:members", slug=project.slug) if still_admin else redirect("rating:projects")
+
+
+def role_of(membership: Membership) -> dict[str, str]:
+    """Who has which role, for a sentence."""
+    return {"name": membership.user.get_username(), "role": membership.role_in_words}
 
 
 def settings_form(project: Project, data: Any = None) -> ProjectForm:

@@ -34,7 +34,7 @@ function showState() {
   const form = $("desk-form");
   const touched = form && !busy && JSON.stringify(filledIn(form)) !== untouched.get(desk());
   const kind = trouble ? "waiting" : sending || waiting ? "saving" : touched ? "unsaved" : said ? "saved" : "";
-  const text = { waiting: `${words.waiting} ${waiting}`, saving: words.saving, unsaved: words.unsaved, saved: said, "": "" }[kind];
+  const text = { waiting: words.waiting.replace("{number}", waiting), saving: words.saving, unsaved: words.unsaved, saved: said, "": "" }[kind];
   const state = $("desk-state");
   if (state.dataset.state !== kind || state.textContent !== text) {
     state.dataset.state = kind;

@@ -18,7 +18,7 @@ function makeChip(number, words) {
   const chip = document.createElement("span");
   chip.className = "chip";
   chip.dataset.number = number;
-  chip.textContent = `${words} ${number}`;
+  chip.textContent = words.replace("{number}", number);
   return chip;
 }
 

@@ -38,7 +38,7 @@ function emptyRow(marks) {
   }
   for (const error of row.querySelectorAll(".errorlist")) error.remove();
   const label = part(row, "passage").closest(".field").querySelector("label");
-  label.textContent = label.textContent.replace(/\d+\s*$/, String(rows.length + 1));
+  label.textContent = label.textContent.replace(/\d+/, String(rows.length + 1));
   rows.at(-1).after(row);
   return row;
 }
