@@ -7,14 +7,16 @@ from datetime import timedelta
 
 from django.db.models import F, Max, Min
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext, pgettext
 
 from rating.models import Judgment, ModelVersion, Project
 from training.models import DatasetSnapshot, Evaluation, Promotion, RunEvent, TrainingRun, Trigger
+from training.numbers import localize_count
 from training.services.evaluations import EvaluationResult, evaluation_results
 from training.services.triggers import TriggerProgress, trigger_progress
 from training.services.versions import user_model
 from training.services.workers import TrainerStatus, trainer_status
-from training.settings_form import RECIPE_WORDS
+from training.settings_form import recipe_title
 
 ACTIVE = (TrainingRun.State.QUEUED, TrainingRun.State.RUNNING)
 LAST_RUNS = 10
@@ -51,11 +53,11 @@ class TriggerAtAGlance:
     def note(self) -> str:
         """What comes next, in words."""
         if not self.trigger.enabled:
-            return "off: does not fire"
+            return gettext("off: does not fire")
         if self.due:
-            return "due"
+            return pgettext("trigger", "due")
         missing = (self.progress.every or 0) - self.progress.new
-        return f"{missing:,} to go"
+        return ngettext("%(count)s to go", "%(count)s to go", missing) % {"count": localize_count(missing)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ActiveRun:
     @property
     def title(self) -> str:
         """What it does, in a word or two."""
-        return RECIPE_WORDS.get(self.run.recipe, (self.run.recipe, ""))[0]
+        return recipe_title(self.run.recipe)
 
 
 @dataclass(frozen=True)

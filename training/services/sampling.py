@@ -10,11 +10,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Max, Q, QuerySet
+from django.utils.translation import gettext
 
 from rating.models import Completion, Item, ModelVersion, Project, Prompt, User
 from rating.services.items import create_item
 from rating.services.texts import TextError, check_text, hash_text
 from training.models import TrainingRun
+from training.numbers import localize_count
 from training.recipes.spec import SAMPLES_FILE
 from training.services.runs import Purpose, RunError, queue_run
 
@@ -73,9 +75,10 @@ def request_responses(
         RunError: names the field: a count out of range, a version that writes nothing, no prompts.
     """
     if not 1 <= count <= MAX_PROMPTS_PER_RUN:
-        raise RunError([("count", f"Use a whole number from 1 to {MAX_PROMPTS_PER_RUN:,}.")])
+        wanted = gettext("Use a whole number from 1 to %(most)s.")
+        raise RunError([("count", wanted % {"most": localize_count(MAX_PROMPTS_PER_RUN)})])
     if not Prompt.objects.filter(project=project).exists():
-        raise RunError([("project", "There are no prompts to answer: import some first.")])
+        raise RunError([("project", gettext("There are no prompts to answer: import some first."))])
     settings = {
         "samples_per_prompt": RESPONSES_PER_PROMPT,
         "temperature": temperature,

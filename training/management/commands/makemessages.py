@@ -1,0 +1,56 @@
+"""`manage.py makemessages`, taught where the recipes' words are: their package knows no Django and marks nothing.
+
+The descriptions of the specification's fields are the second argument of `setting(...)`; labels and units are
+not literal calls, so they are written into the template of messages from the specification itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.commands import makemessages
+from pydantic import BaseModel
+
+from training.recipes.spec import RECIPES
+from training.services.runs import settable_fields
+from training.settings_form import part_names, setting_label, unwrap
+
+
+class Command(makemessages.Command):
+    """Collects the messages of templates and code, and those of the recipes' settings."""
+
+    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=setting:2"]
+
+    def process_files(self, file_list: list[Any]) -> None:
+        """Write the templates of messages; the settings' words go to the project's own."""
+        super().process_files(file_list)
+        if self.domain == "django" and self.default_locale_path:
+            potfile = Path(self.default_locale_path) / "django.pot"
+            with potfile.open("a", encoding="utf-8") as file:
+                file.writelines(format_entry(*message) for message in sorted(set(setting_words())))
+
+
+def setting_words() -> Iterator[tuple[str, str]]:
+    """(context, English words) of the labels and units of all settings that a form shows."""
+    for recipe, spec in RECIPES.items():
+        for name in settable_fields(recipe):
+            yield from field_words(name, spec.model_fields[name])
+
+
+def field_words(name: str, info: Any) -> Iterator[tuple[str, str]]:
+    """The words of a field, and of the fields of a part."""
+    yield "setting", setting_label(name)
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    if extra.get("unit"):
+        yield "unit", str(extra["unit"])
+    inner, _ = unwrap(info.annotation)
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        for part in part_names(name, inner):
+            yield from field_words(f"{name}.{part}", inner.model_fields[part])
+
+
+def format_entry(context: str, words: str) -> str:
+    """An entry of a template of messages; the words are names and units, without quotes or line breaks."""
+    return f'\n#. {context.capitalize()} of a recipe.\nmsgctxt "{context}"\nmsgid "{words}"\nmsgstr ""\n'
