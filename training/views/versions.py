@@ -123,8 +123,10 @@ def refuse(request: HttpRequest, project: Project, form: BaseForm) -> HttpRespon
     """The page of versions with what was wrong at its top."""
     for field, errors in form.errors.items():
         for error in errors:
-            words = {} if field == "__all__" else {"field": form[field].label, "error": error}
-            messages.error(request, gettext("%(field)s: %(error)s") % words if words else error)
+            named = gettext("%(field)s: %(error)s")
+            whole = field == "__all__"
+            said = str(error) if whole else named % {"field": form[field].label, "error": error}
+            messages.error(request, said)
     return show_family(request, project, status=422)
 
 

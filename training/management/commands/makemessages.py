@@ -1,4 +1,4 @@
-"""`manage.py makemessages`, taught where the recipes' words are: their package knows no Django and marks nothing.
+"""`manage.py makemessages`, taught where the recipes' words are: they know no Django and mark nothing.
 
 The descriptions of the specification's fields are the second argument of `setting(...)`; labels and units are
 not literal calls, so they are written into the template of messages from the specification itself.
