@@ -17,7 +17,8 @@ from training.glance import time_left
 from training.models import Evaluation, RunEvent, TrainingRun
 from training.recipes.spec import RECIPES
 from training.services.claims import NOTE
-from training.services.runs import settable_fields
+from training.services.runs import CANCELLATIONS, settable_fields
+from training.services.sentences import Sentence, retell
 from training.settings_form import TRAINABLE, default_of, recipe_purpose, recipe_title, show_value
 
 LOG_FILE = "log.txt"
@@ -54,6 +55,7 @@ def read_run(run: TrainingRun) -> dict[str, Any]:
         "sampled_for": Evaluation.objects.filter(sampling_run=run).first(),
         "purpose": recipe_purpose(run.recipe),
         "explanation": explain_error(run.error_code) if run.state == TrainingRun.State.FAILED else None,
+        "ending": retell(run.error_message, CANCELLATIONS),
         "notes": read_notes(run),
         "changed": changed,
         "rest": rest,
@@ -80,7 +82,14 @@ class Note:
 def read_notes(run: TrainingRun) -> list[Note]:
     """Warnings of the recipe and notes of the trainer, in their order; the newest MOST_NOTES of them."""
     events = RunEvent.objects.filter(run=run, kind__in=("warning", NOTE)).order_by("-pk")[:MOST_NOTES]
-    return [Note(event.happened_at, str(event.data.get("message", ""))) for event in reversed(events)]
+    return [Note(event.happened_at, tell_event(event)) for event in reversed(events)]
+
+
+def tell_event(event: RunEvent) -> str:
+    """A note in the reader's language; a warning in the recipe's own words."""
+    kept = event.data.get("sentences", []) if event.kind == NOTE else []
+    told = [said if isinstance(said, str) else Sentence(**said).tell() for said in kept]
+    return " ".join(told) or str(event.data.get("message", ""))
 
 
 def waits_for(run: TrainingRun) -> str:

@@ -18,8 +18,11 @@ from tests.training.rows import make_curve, make_evaluation, make_event, make_ri
 from training.charts import Series, draw_interval, draw_lines
 from training.models import Evaluation, Trigger
 from training.recipes.spec import RECIPES
+from training.run_page import read_notes
+from training.services.claims import add_note
 from training.services.promotions import promote_version
-from training.services.runs import request_cancel
+from training.services.runs import CANCELLATIONS, request_cancel
+from training.services.sentences import Sentence, counted, retell
 from training.services.triggers import fire_trigger, save_trigger
 from training.settings_form import SettingsForm
 from training.templatetags.figures import duration, moment, number, percent
@@ -195,6 +198,35 @@ def test_records_are_kept_in_english(project, present, operator, monkeypatch):
     assert "¡" not in "".join(stored)
 
 
+def test_notes_of_the_trainer_are_told_in_the_readers_language(project, monkeypatch):
+    pretend(monkeypatch)
+    run = make_run(project, "running")
+    evaluation = Sentence("Evaluation %(number)s compares %(name)s.", {"number": 3, "name": "100% new"})
+    add_note(run, 1, evaluation, "As it is: 5% left.")
+    add_note(run, 1, counted("%(count)s prompt.", "%(count)s prompts.", count=2))
+    make_event(run, "warning", message="The recipe's own words", sentences=["not the recipe's to say"])
+    english = ["Evaluation 3 compares 100% new. As it is: 5% left.", "2 prompts.", "The recipe's own words"]
+    assert [event.data["message"] for event in run.events.all()] == english
+    assert [note.message for note in read_notes(run)] == english
+    with translation.override("es"):
+        told = [note.message for note in read_notes(run)]
+    assert told == ["¡Evaluation 3 compares 100% new.! As it is: 5% left.", "2 prompts.", english[2]]
+
+
+def test_how_a_run_was_cancelled_is_told_in_the_readers_language(project, operator, monkeypatch):
+    pretend(monkeypatch)
+    first = make_run(project)
+    follower = make_run(project, after=first)
+    request_cancel(first, operator)
+    follower.refresh_from_db()
+    kept = [first.error_message, follower.error_message, "Whatever else 100% is kept."]
+    assert kept[0] == "Cancelled by operator before it started."
+    assert kept[1] == "Run 1 (dpo), which this one follows, was cancelled."
+    assert [retell(text, CANCELLATIONS) for text in kept] == kept
+    with translation.override("es"):
+        assert [retell(text, CANCELLATIONS) for text in kept] == [f"¡{kept[0]}!", f"¡{kept[1]}!", kept[2]]
+
+
 # The words of the recipes
 
 
@@ -223,5 +255,7 @@ def test_the_recipes_words_are_found_for_the_translators(settings, tmp_path: Pat
         for name, info in spec.model_fields.items():
             if info.description:
                 assert f'msgid "{info.description}"' in joined, name
+    assert 'msgid "Evaluation %(number)s compares %(name)s with %(baseline)s."' in joined
+    assert 'msgid_plural "%(count)s pairs of responses were put up for rating."' in joined
     assert 'msgctxt "setting"\nmsgid "LoRA: dropout"' in joined
     assert 'msgctxt "unit"\nmsgid "reward per nat"' in joined

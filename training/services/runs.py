@@ -29,6 +29,13 @@ PREPARED_FIELDS = frozenset(
 )
 
 
+# How a run was cancelled, as its row keeps it.
+CANCELLED = gettext_noop("Cancelled.")
+CANCELLED_EARLY = gettext_noop("Cancelled before it started.")
+CANCELLED_BY = gettext_noop("Cancelled by %(name)s before it started.")
+AFTER_FAILED = gettext_noop("Run %(number)s (%(recipe)s), which this one follows, failed.")
+AFTER_CANCELLED = gettext_noop("Run %(number)s (%(recipe)s), which this one follows, was cancelled.")
+CANCELLATIONS = (CANCELLED, CANCELLED_EARLY, CANCELLED_BY, AFTER_FAILED, AFTER_CANCELLED)
 FILLED_IN = gettext_noop("is filled in when the run is prepared; leave it out.")
 
 
@@ -313,13 +320,12 @@ def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
     Returns the run as it is now. Runs that follow a cancelled one are cancelled with it.
     """
     now = timezone.now()
-    who = f" by {user.get_username()}" if user else ""
     row = TrainingRun.objects.filter(pk=run.pk)
     cancelled = row.filter(state=State.QUEUED).update(
         state=State.CANCELLED,
         cancel_requested_at=now,
         ended_at=now,
-        error_message=f"Cancelled{who} before it started.",
+        error_message=CANCELLED_BY % {"name": user.get_username()} if user else CANCELLED_EARLY,
     )
     if cancelled:
         cancel_followers()
@@ -347,10 +353,10 @@ def cancel_followers() -> int:
     ):
         for run in waiting:
             assert run.after is not None
+            why = AFTER_FAILED if run.after.state == State.FAILED else AFTER_CANCELLED
             count += TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
                 state=State.CANCELLED,
                 ended_at=timezone.now(),
-                error_message=f"Run {run.after.number} ({run.after.recipe}), which this one follows, "
-                f"{'failed' if run.after.state == State.FAILED else 'was cancelled'}.",
+                error_message=why % {"number": run.after.number, "recipe": run.after.recipe},
             )
     return count

@@ -19,6 +19,7 @@ from training.models import TrainingRun
 from training.numbers import localize_count
 from training.recipes.spec import SAMPLES_FILE
 from training.services.runs import Purpose, RunError, queue_run
+from training.services.sentences import Sentence, counted
 
 RESPONSES_PER_PROMPT = 2
 RESPONSE_TEMPERATURE = 1.0
@@ -36,13 +37,27 @@ class Stored:
     same: int
     unfit: int
 
-    def __str__(self) -> str:
-        text = f"{self.items} pairs of responses were put up for rating."
-        if self.same:
-            text += f" {self.same} prompts were answered alike twice and left out."
-        if self.unfit:
-            text += f" {self.unfit} prompts had a response that cannot be stored and were left out."
-        return text
+    @property
+    def sentences(self) -> list[Sentence]:
+        """The same in words, for the run's page."""
+        told = [
+            counted(
+                "%(count)s pair of responses was put up for rating.",
+                "%(count)s pairs of responses were put up for rating.",
+                count=self.items,
+            ),
+            counted(
+                "%(count)s prompt was answered alike twice and left out.",
+                "%(count)s prompts were answered alike twice and left out.",
+                count=self.same,
+            ),
+            counted(
+                "%(count)s prompt had a response that cannot be stored and was left out.",
+                "%(count)s prompts had a response that cannot be stored and were left out.",
+                count=self.unfit,
+            ),
+        ]
+        return told[:1] + [sentence for sentence in told[1:] if sentence.values["count"]]
 
 
 def fit_new_tokens(*versions: ModelVersion) -> int:

@@ -1,7 +1,8 @@
 """`manage.py makemessages`, taught where the recipes' words are: they know no Django and mark nothing.
 
-The descriptions of the specification's fields are the second argument of `setting(...)`; labels and units are
-not literal calls, so they are written into the template of messages from the specification itself.
+The descriptions of the specification's fields are the second argument of `setting(...)`. Labels and units are
+made from the specification, so they are written into the template of messages here. The sentences that the
+trainer keeps with a run (training/services/sentences.py) are found by their own calls.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from training.settings_form import part_names, setting_label, unwrap
 class Command(makemessages.Command):
     """Collects the messages of templates and code, and those of the recipes' settings."""
 
-    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=setting:2"]
+    xgettext_options = [
+        *makemessages.Command.xgettext_options,
+        "--keyword=setting:2",
+        "--keyword=Sentence:1",
+        "--keyword=counted:1,2",
+    ]
 
     def process_files(self, file_list: list[Any]) -> None:
         """Write the templates of messages; the settings' words go to the project's own."""
