@@ -87,6 +87,7 @@ class TriggerForm(forms.Form):
         required=False,
         max_length=100,
         label=_("On a schedule"),
+        widget=forms.TextInput(attrs={"dir": "ltr"}),
         help_text=_(
             "Cron fields in UTC: minute, hour, day, month, weekday. 0 3 * * * is every day at 03:00."
         ),
@@ -94,7 +95,7 @@ class TriggerForm(forms.Form):
     plan = forms.CharField(
         label=_("Plan"),
         max_length=100_000,
-        widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "false", "class": "code"}),
+        widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "false", "class": "code", "dir": "ltr"}),
         help_text=_(
             "A JSON list of steps: each names a recipe and the settings that differ from its defaults."
         ),
@@ -138,6 +139,7 @@ class BaseModelForm(forms.Form):
     base = forms.CharField(
         max_length=500,
         label=_("Model"),
+        widget=forms.TextInput(attrs={"dir": "ltr"}),
         help_text=_("A directory on this machine, or the id of a hub model such as owner/name."),
     )
 

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from training.numbers import localize_count
 from training.recipes.spec import RECIPES
 from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
+from training.services.sentences import retell
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
 TRAINABLE = ("reward", "dpo", "ppo", "sft")
@@ -53,6 +54,20 @@ BOUNDS = {
     ("ge", "lt"): gettext_noop("Allowed: at least %(ge)s, below %(lt)s."),
     ("ge", "le"): gettext_noop("Allowed: at least %(ge)s, at most %(le)s."),
 }
+
+
+# What pydantic says of a value, as `add_problems` writes it; the specification's own checks keep their words.
+VALUE_PROBLEMS = (
+    gettext_noop("Is required."),
+    gettext_noop("Should be greater than or equal to %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be greater than %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be less than or equal to %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be less than %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be a finite number (it is %(given)s)."),
+    gettext_noop("Should be a valid integer, unable to parse string as an integer (it is %(given)s)."),
+    gettext_noop("Should be a valid integer, got a number with a fractional part (it is %(given)s)."),
+    gettext_noop("Should be a valid number, unable to parse string as a number (it is %(given)s)."),
+)
 
 
 def recipe_title(recipe: str) -> str:
@@ -218,7 +233,7 @@ class SettingsForm(forms.Form):
         for path, message in drop_general(problems):
             message = message.rstrip(".") + "."
             name = self.field_of(path)
-            shown = message[:1].upper() + message[1:]
+            shown = retell(message[:1].upper() + message[1:], VALUE_PROBLEMS)
             self.add_error(name, shown if name or not path else f"{path}: {message}")
 
     def field_of(self, path: str) -> str | None:

@@ -238,6 +238,28 @@ def test_descriptions_of_settings_are_shown_translated(monkeypatch):
     assert "DPO, arXiv 2305.18290, app. B" in help_text
 
 
+@pytest.mark.parametrize(
+    ("recipe", "field", "value", "problem"),
+    [
+        ("dpo", "learning_rate", "-1", "Should be greater than 0 (it is -1)."),
+        ("dpo", "learning_rate", "2", "Should be less than or equal to 1 (it is 2)."),
+        ("dpo", "learning_rate", "nan", "Should be a finite number (it is nan)."),
+        ("dpo", "label_smoothing", "0.5", "Should be less than 0.5 (it is 0.5)."),
+        ("dpo", "batch_size", "0", "Should be greater than or equal to 1 (it is 0)."),
+        ("dpo", "batch_size", "2.5", "integer, got a number with a fractional part (it is 2.5)."),
+        ("dpo", "batch_size", "many", "integer, unable to parse string as an integer (it is 'many')."),
+        ("dpo", "beta", "much", "number, unable to parse string as a number (it is 'much')."),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_told_translated(monkeypatch, recipe, field, value, problem):
+    pretend(monkeypatch)
+    with translation.override("es"):
+        form = SettingsForm(recipe, {f"s-{field}": value, "s-lora": ""})
+        told = "".join(form.errors[field])
+    assert told.endswith(f"{problem}!")
+    assert told.startswith("¡Should be ")
+
+
 @pytest.mark.skipif(not shutil.which("xgettext"), reason="needs gettext's tools")
 def test_the_recipes_words_are_found_for_the_translators(settings, tmp_path: Path, monkeypatch):
     """Descriptions, labels and units of every setting are in the template of messages."""

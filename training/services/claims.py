@@ -179,7 +179,7 @@ def end_run(run: TrainingRun, attempt: int, state: TrainingRun.State, **fields: 
 
 
 def add_note(run: TrainingRun, attempt: int, *sentences: Sentence | str, **data: Any) -> None:
-    """A note of the trainer among the run's events, in English and as sentences that any language can tell."""
+    """A note of the trainer among the run's events: in English, and as sentences for other languages."""
     if any(isinstance(sentence, Sentence) for sentence in sentences):
         data["sentences"] = [said if isinstance(said, str) else said.as_json() for said in sentences]
     RunEvent.objects.create(

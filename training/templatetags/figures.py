@@ -26,7 +26,7 @@ ROLES = {
 }
 # What the recipes call the weights that they count.
 WEIGHTS = {"total": gettext_noop("Weights in all"), "trainable": gettext_noop("Weights that learn")}
-# Two units that follow one another, and each alone.
+# d, h, min and s are days, hours, minutes and seconds. Two units that follow one another, and each alone.
 DURATIONS = {
     ("d", "h"): gettext_noop("%(d)s d %(h)s h"),
     ("h", "min"): gettext_noop("%(h)s h %(min)s min"),
