@@ -134,6 +134,68 @@ def test_numbers_for_people_are_localized(operator_client, addresses, settings):
     assert "93.8%" not in html
 
 
+class Words(HTMLParser):
+    """The words of a page's main part that stand outside the marks of `mark_messages`."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.depth, self.inside = 0, []
+        self.feed(html[html.index("<main") : html.index("</main")])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside += [tag] if tag in VERBATIM else []
+        self.found |= {value or "" for name, value in attrs if name in ("aria-label", "title", "alt")}
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VERBATIM:
+            self.inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        bare = ""
+        for char in data:
+            self.depth += (char == "⟦") - (char == "⟧")
+            bare += char if self.depth == 0 and char != "⟧" else "\n"
+        if not self.inside:
+            self.found |= {line.strip() for line in bare.splitlines()}
+
+
+# Code, drawings and what people or programs wrote are the same in every language.
+VERBATIM = {"pre", "code", "textarea", "bdi", "svg", "script", "noscript"}
+# Names of recipes, settings, their values, curves and files; model versions, prompts and reasons of the test.
+CANONICAL = re.compile(r"[a-z0-9][\w./-]*|sha256 .*|(good|bad) [\d.]+|Held-out question [\d.]+\?")
+WRITTEN = {"Why?", "Because.", "So.", "It won.", "The first one.", "Linux"}
+
+
+def mark_messages(monkeypatch) -> None:
+    """Put every message between marks, so that what was not made translatable stands out."""
+
+    def mark(message: str) -> str:
+        return f"⟦{message}⟧" if message else ""
+
+    def choose(one: str, many: str, count: int) -> str:
+        return mark(one if count == 1 else many)
+
+    back_end = translation._trans
+    monkeypatch.setattr(back_end, "gettext", mark)
+    monkeypatch.setattr(back_end, "ngettext", choose)
+    monkeypatch.setattr(back_end, "npgettext", lambda context, *rest: choose(*rest))
+    monkeypatch.setattr(
+        back_end, "pgettext", lambda context, words: words if context == "date format" else mark(words)
+    )
+
+
+def test_every_word_of_the_pages_is_translatable(operator_client, addresses, monkeypatch):
+    mark_messages(monkeypatch)
+    for address in addresses:
+        words = Words(operator_client.get(address).content.decode())
+        assert words.depth == 0, address
+        bare = {text for text in words.found if re.search("[A-Za-z]{2}", text) and "⟦" not in text}
+        # The kinds of model versions are words of the rating app.
+        bare -= WRITTEN | {kind.label for kind in ModelVersion.Kind}
+        assert {text for text in bare if not CANONICAL.fullmatch(text)} == set(), address
+
+
 def test_what_is_written_in_a_form_is_what_the_form_takes():
     with translation.override("es"):
         form = SettingsForm("dpo", settings={"learning_rate": 0.002})
