@@ -43,6 +43,15 @@ class TriggerAtAGlance:
         return [str(step.get("recipe", "?")) for step in plan if isinstance(step, dict)]
 
     @property
+    def plan_words(self) -> str:
+        """The recipes in their order, in words: `reward, then ppo`."""
+        words = ""
+        for recipe in reversed(self.recipes):
+            pair = gettext("%(first)s, then %(rest)s") % {"first": recipe, "rest": words}
+            words = pair if words else recipe
+        return words
+
+    @property
     def due(self) -> bool:
         """Whether the trainer fires it the next time it looks."""
         enough = self.progress.every is not None and self.progress.new >= self.progress.every

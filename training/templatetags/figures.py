@@ -20,9 +20,9 @@ PURPOSES = {
     TrainingRun.Purpose.COLLECT: gettext_noop("New responses"),
 }
 ROLES = {
-    "system": pgettext_lazy("role in a conversation", "System"),
-    "user": pgettext_lazy("role in a conversation", "User"),
-    "assistant": pgettext_lazy("role in a conversation", "Assistant"),
+    "system": pgettext_lazy("who says a message", "System"),
+    "user": pgettext_lazy("who says a message", "User"),
+    "assistant": pgettext_lazy("who says a message", "Assistant"),
 }
 # What the recipes call the weights that they count.
 WEIGHTS = {"total": gettext_noop("Weights in all"), "trainable": gettext_noop("Weights that learn")}

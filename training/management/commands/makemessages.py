@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from django.core.management.commands import makemessages
 from pydantic import BaseModel
 
 from training.recipes.spec import RECIPES
 from training.services.runs import settable_fields
-from training.settings_form import part_names, setting_label, unwrap
+from training.settings_form import part_names, setting_label
 
 
 class Command(makemessages.Command):
@@ -51,10 +51,17 @@ def field_words(name: str, info: Any) -> Iterator[tuple[str, str]]:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     if extra.get("unit"):
         yield "unit", str(extra["unit"])
-    inner, _ = unwrap(info.annotation)
-    if isinstance(inner, type) and issubclass(inner, BaseModel):
-        for part in part_names(name, inner):
-            yield from field_words(f"{name}.{part}", inner.model_fields[part])
+    for part in parts_in(info.annotation):
+        for inner in part_names(name, part):
+            yield from field_words(f"{name}.{inner}", part.model_fields[inner])
+
+
+def parts_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The parts that a field may hold, `Lora` in `Lora | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from parts_in(inner)
 
 
 def format_entry(context: str, words: str) -> str:
