@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from django.core.management.base import CommandParser
 from django.core.management.commands import makemessages
 from pydantic import BaseModel
 
@@ -28,6 +29,11 @@ class Command(makemessages.Command):
         "--keyword=Sentence:1",
         "--keyword=counted:1,2",
     ]
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Tests and benchmarks have no words for people."""
+        super().add_arguments(parser)
+        parser.set_defaults(ignore_patterns=["tests", "benchmarks"])
 
     def process_files(self, file_list: list[Any]) -> None:
         """Write the templates of messages; the settings' words go to the project's own."""
