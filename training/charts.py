@@ -1,7 +1,9 @@
 """Charts as SVG text, drawn on the server: pure functions from points to markup, no script, no inline style.
 
-Colours come from the style sheet by class (`series-1` ...); series differ by dash as well as by colour. Each
-chart carries a title and a description for screen readers; the page puts a table of its points beside it.
+Colours come from the style sheet by class (`series-1` ...); series differ by dash as well as by colour. Axes
+run from left to right in every language; coordinates are written as SVG has them, texts as the reader has
+them. Each chart carries a title and a description for screen readers; the page puts a table of its points
+beside it.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ from dataclasses import dataclass
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, pgettext
+
+from training.numbers import localize_decimal, localize_share
 
 Point = tuple[float, float]
 
 MAX_POINTS = 200
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 34
+# `direction` decides on which side of its place an anchored text stands; `dir` alone does nothing in SVG.
+LEFT_TO_RIGHT = SafeString('dir="ltr" direction="ltr"')
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,21 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def format_value(value: float) -> str:
-    """A number short enough for an axis or a table cell."""
+    """A number short enough for an axis or a table cell, with the language's decimal separator."""
     if value == 0:
         return "0"
     if abs(value) >= 1e5 or abs(value) < 1e-3:
         mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{value:.4g}"
+        return localize_decimal(f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}")
+    return localize_decimal(f"{value:.4g}")
 
 
-def draw_lines(title: str, series: Sequence[Series], *, x_label: str = "step") -> SafeString:
-    """A line chart of one or several series; empty text when there is nothing finite to draw."""
+def draw_lines(title: str, series: Sequence[Series], *, x_label: str = "") -> SafeString:
+    """A line chart of one or several series over the steps (or what `x_label` says).
+
+    Empty text when there is nothing finite to draw.
+    """
+    x_label = x_label or pgettext("axis", "step")
     kept = [Series(line.label, thin_points(line.points)) for line in series]
     kept = [line for line in kept if line.points]
     if not kept:
@@ -93,9 +104,10 @@ def draw_lines(title: str, series: Sequence[Series], *, x_label: str = "step") -
     frame = Frame(x_low, x_high, y_ticks[0], y_ticks[-1])
     x_ticks = [tick for tick in nice_ticks(x_low, x_high) if x_low <= tick <= x_high and tick == int(tick)]
     return format_html(
-        '<svg viewBox="0 0 {} {}" role="img"><title>{}</title><desc>{}</desc>{}{}{}</svg>',
+        '<svg viewBox="0 0 {} {}" {} role="img"><title>{}</title><desc>{}</desc>{}{}{}</svg>',
         WIDTH,
         HEIGHT,
+        LEFT_TO_RIGHT,
         title,
         describe_lines(kept, x_label),
         draw_grid(frame, y_ticks),
@@ -106,14 +118,14 @@ def draw_lines(title: str, series: Sequence[Series], *, x_label: str = "step") -
 
 def describe_lines(series: Sequence[Series], x_label: str) -> str:
     """What the chart shows, in words."""
-    parts = []
+    sentences = []
     for line in series:
         (first_x, first_y), (last_x, last_y) = line.points[0], line.points[-1]
-        parts.append(
-            f"{line.label}: {format_value(first_y)} at {x_label} {format_value(first_x)}, "
-            f"{format_value(last_y)} at {x_label} {format_value(last_x)}."
-        )
-    return " ".join(parts)
+        sentence = gettext("%(curve)s: %(first)s at %(axis)s %(start)s, %(last)s at %(axis)s %(end)s.")
+        values = {"first": first_y, "start": first_x, "last": last_y, "end": last_x}
+        shown = {name: format_value(value) for name, value in values.items()}
+        sentences.append(sentence % {"curve": line.label, "axis": x_label, **shown})
+    return " ".join(sentences)
 
 
 def draw_grid(frame: Frame, ticks: Sequence[float]) -> SafeString:
@@ -174,21 +186,27 @@ def draw_interval(
     def place(share: float) -> str:
         return f"{left + min(max(share, 0.0), 1.0) * (width - 2 * left):.1f}"
 
+    shown = {"share": middle, "low": low, "high": high}
+    description = gettext("%(share)s; interval %(low)s to %(high)s; a draw is %(draw)s.") % {
+        **{name: localize_share(share) for name, share in shown.items()},
+        "draw": localize_share(reference, 0),
+    }
     ticks = format_html_join(
         "",
         '<line class="chart-grid" x1="{0}" x2="{0}" y1="8" y2="40"/>'
         '<text class="chart-label" x="{0}" y="58" text-anchor="middle">{1}</text>',
-        ((place(share), f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
+        ((place(share), localize_share(share, 0)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
     )
     return format_html(
-        '<svg viewBox="0 0 {} {}" role="img"><title>{}</title><desc>{}</desc>{}'
+        '<svg viewBox="0 0 {} {}" {} role="img"><title>{}</title><desc>{}</desc>{}'
         '<line class="chart-rule" x1="{reference}" x2="{reference}" y1="4" y2="44"/>'
         '<line class="chart-line chart-interval series-1" x1="{}" x2="{}" y1="{y}" y2="{y}"/>'
         '<circle class="chart-point series-1" cx="{}" cy="{y}" r="6"/></svg>',
         width,
         height,
+        LEFT_TO_RIGHT,
         title,
-        f"{middle:.1%}; interval {low:.1%} to {high:.1%}; a draw is {reference:.0%}.",
+        description,
         ticks,
         place(low),
         place(high),

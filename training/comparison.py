@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, F, Prefetch, Q, QuerySet
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from rating.models import ItemCompletion, Judgment
 from training.charts import draw_interval
@@ -17,13 +18,21 @@ SIDES = {Judgment.Choice.A.value: 0, Judgment.Choice.B.value: 1}
 
 
 @dataclass(frozen=True)
+class Said:
+    """One judgment from the candidate's side: `state` is won, lost or "" (neither); `words` for people."""
+
+    state: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Compared:
     """One prompt with both responses and what was said of them, from the candidate's side."""
 
     messages: list[dict[str, str]]
     candidate: str
     baseline: str
-    said: list[str]
+    said: list[Said]
     candidate_reward: float | None
     baseline_reward: float | None
 
@@ -45,7 +54,7 @@ def draw_win_rate(result: EvaluationResult) -> SafeString:
     """The win rate with its interval against a draw; empty while nothing was judged."""
     if result.win_rate is None or result.low is None or result.high is None:
         return SafeString("")
-    return draw_interval("Win rate of the candidate", result.low, result.win_rate, result.high)
+    return draw_interval(gettext("Win rate of the candidate"), result.low, result.win_rate, result.high)
 
 
 def read_places(evaluation: Evaluation) -> QuerySet[EvaluationItem]:
@@ -78,12 +87,13 @@ def compare(place: EvaluationItem) -> Compared:
     )
 
 
-def say_choice(judgment: Judgment, candidate_position: int) -> str:
+def say_choice(judgment: Judgment, candidate_position: int) -> Said:
     """A judgment in words, from the candidate's side."""
     if judgment.choice not in SIDES:
-        return judgment.get_choice_display()
-    side = "Candidate" if SIDES[judgment.choice] == candidate_position else "Baseline"
-    return f"{side} is better"
+        return Said("", str(judgment.get_choice_display()))
+    if SIDES[judgment.choice] == candidate_position:
+        return Said("won", gettext("Candidate is better"))
+    return Said("lost", gettext("Baseline is better"))
 
 
 def read_agreement(evaluation: Evaluation) -> Agreement | None:

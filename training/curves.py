@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from training.charts import MAX_POINTS, Series, draw_lines, format_value
 from training.models import RunEvent, TrainingRun
@@ -14,18 +16,30 @@ TABLE_ROWS = 50
 
 # Curves that belong in one picture, by the recipes' names of the metrics, in the order of the page.
 PANELS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("Loss", {"loss": "training", "eval/loss": "held out", "loss/policy": "policy", "loss/value": "value"}),
-    ("Reward", {"reward": "reward", "rewards/chosen": "chosen", "rewards/rejected": "rejected"}),
-    ("Reward margin", {"rewards/margins": "training", "eval/rewards/margins": "held out"}),
     (
-        "Accuracy",
-        {"accuracy": "training", "eval/accuracy": "held out", "eval/length_accuracy": "longer one, held out"},
+        _("Loss"),
+        {
+            "loss": _("training"),
+            "eval/loss": _("held out"),
+            "loss/policy": _("policy"),
+            "loss/value": _("value"),
+        },
     ),
-    ("Token accuracy", {"token_accuracy": "training", "eval/token_accuracy": "held out"}),
-    ("KL to the start (nats)", {"kl": "per response"}),
-    ("Entropy (nats)", {"entropy": "per token", "eval/entropy": "held out"}),
-    ("Response length (tokens)", {"response_length": "mean"}),
-    ("Learning rate", {"learning_rate": "learning rate"}),
+    (_("Reward"), {"reward": _("reward"), "rewards/chosen": _("chosen"), "rewards/rejected": _("rejected")}),
+    (_("Reward margin"), {"rewards/margins": _("training"), "eval/rewards/margins": _("held out")}),
+    (
+        _("Accuracy"),
+        {
+            "accuracy": _("training"),
+            "eval/accuracy": _("held out"),
+            "eval/length_accuracy": _("longer one, held out"),
+        },
+    ),
+    (_("Token accuracy"), {"token_accuracy": _("training"), "eval/token_accuracy": _("held out")}),
+    (_("KL to the start (nats)"), {"kl": _("per response")}),
+    (_("Entropy (nats)"), {"entropy": _("per token"), "eval/entropy": _("held out")}),
+    (_("Response length (tokens)"), {"response_length": _("mean")}),
+    (_("Learning rate"), {"learning_rate": _("learning rate")}),
 )
 GROUPED = {name for _, names in PANELS for name in names}
 
@@ -95,8 +109,8 @@ def draw_curves(curves: dict[str, list[tuple[float, float]]]) -> tuple[list[Char
     """The charts of the known metrics in the page's order, and one for each other metric."""
     main = []
     for title, names in PANELS:
-        series = [Series(label, curves[name]) for name, label in names.items() if name in curves]
-        if chart := draw_chart(title, series):
+        series = [Series(gettext(label), curves[name]) for name, label in names.items() if name in curves]
+        if chart := draw_chart(gettext(title), series):
             main.append(chart)
     rest = [draw_chart(name, [Series(name, curves[name])]) for name in sorted(curves.keys() - GROUPED)]
     return main, [chart for chart in rest if chart]

@@ -7,14 +7,16 @@ from datetime import timedelta
 
 from django.db.models import F, Max, Min
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext, pgettext
 
 from rating.models import Judgment, ModelVersion, Project
 from training.models import DatasetSnapshot, Evaluation, Promotion, RunEvent, TrainingRun, Trigger
+from training.numbers import localize_count
 from training.services.evaluations import EvaluationResult, evaluation_results
 from training.services.triggers import TriggerProgress, trigger_progress
 from training.services.versions import user_model
 from training.services.workers import TrainerStatus, trainer_status
-from training.settings_form import RECIPE_WORDS
+from training.settings_form import recipe_title
 
 ACTIVE = (TrainingRun.State.QUEUED, TrainingRun.State.RUNNING)
 LAST_RUNS = 10
@@ -41,6 +43,15 @@ class TriggerAtAGlance:
         return [str(step.get("recipe", "?")) for step in plan if isinstance(step, dict)]
 
     @property
+    def plan_words(self) -> str:
+        """The recipes in their order, in words: `reward, then ppo`."""
+        words = ""
+        for recipe in reversed(self.recipes):
+            pair = gettext("%(first)s, then %(rest)s") % {"first": recipe, "rest": words}
+            words = pair if words else recipe
+        return words
+
+    @property
     def due(self) -> bool:
         """Whether the trainer fires it the next time it looks."""
         enough = self.progress.every is not None and self.progress.new >= self.progress.every
@@ -51,11 +62,11 @@ class TriggerAtAGlance:
     def note(self) -> str:
         """What comes next, in words."""
         if not self.trigger.enabled:
-            return "off: does not fire"
+            return gettext("off: does not fire")
         if self.due:
-            return "due"
+            return pgettext("trigger", "due")
         missing = (self.progress.every or 0) - self.progress.new
-        return f"{missing:,} to go"
+        return ngettext("%(count)s to go", "%(count)s to go", missing) % {"count": localize_count(missing)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class ActiveRun:
     @property
     def title(self) -> str:
         """What it does, in a word or two."""
-        return RECIPE_WORDS.get(self.run.recipe, (self.run.recipe, ""))[0]
+        return recipe_title(self.run.recipe)
 
 
 @dataclass(frozen=True)

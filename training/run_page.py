@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from django.utils.translation import gettext
 
 from training.curves import draw_curves, last_evaluation, read_curves, read_samples
 from training.explanations import explain_error
@@ -15,8 +17,9 @@ from training.glance import time_left
 from training.models import Evaluation, RunEvent, TrainingRun
 from training.recipes.spec import RECIPES
 from training.services.claims import NOTE
-from training.services.runs import settable_fields
-from training.settings_form import RECIPE_WORDS, TRAINABLE, default_of, show_value
+from training.services.runs import CANCELLATIONS, settable_fields
+from training.services.sentences import Sentence, retell
+from training.settings_form import TRAINABLE, default_of, recipe_purpose, recipe_title, show_value
 
 LOG_FILE = "log.txt"
 TAIL_LINES = 200
@@ -30,7 +33,7 @@ def read_progress(run: TrainingRun) -> dict[str, Any]:
     return {
         "project": run.project,
         "run": run,
-        "title": RECIPE_WORDS.get(run.recipe, (run.recipe, ""))[0],
+        "title": recipe_title(run.recipe),
         "active": run.state in (TrainingRun.State.QUEUED, TrainingRun.State.RUNNING),
         "left": time_left([run]).get(run.pk) if run.state == TrainingRun.State.RUNNING else None,
         "waits_for": waits_for(run),
@@ -50,8 +53,9 @@ def read_run(run: TrainingRun) -> dict[str, Any]:
     return read_progress(run) | {
         "compared": find_comparison(run),
         "sampled_for": Evaluation.objects.filter(sampling_run=run).first(),
-        "purpose": RECIPE_WORDS.get(run.recipe, ("", ""))[1],
+        "purpose": recipe_purpose(run.recipe),
         "explanation": explain_error(run.error_code) if run.state == TrainingRun.State.FAILED else None,
+        "ending": retell(run.error_message, CANCELLATIONS),
         "notes": read_notes(run),
         "changed": changed,
         "rest": rest,
@@ -78,7 +82,14 @@ class Note:
 def read_notes(run: TrainingRun) -> list[Note]:
     """Warnings of the recipe and notes of the trainer, in their order; the newest MOST_NOTES of them."""
     events = RunEvent.objects.filter(run=run, kind__in=("warning", NOTE)).order_by("-pk")[:MOST_NOTES]
-    return [Note(event.happened_at, str(event.data.get("message", ""))) for event in reversed(events)]
+    return [Note(event.happened_at, tell_event(event)) for event in reversed(events)]
+
+
+def tell_event(event: RunEvent) -> str:
+    """A note in the reader's language; a warning in the recipe's own words."""
+    kept = event.data.get("sentences", []) if event.kind == NOTE else []
+    told = [said if isinstance(said, str) else Sentence(**said).tell() for said in kept]
+    return " ".join(told) or str(event.data.get("message", ""))
 
 
 def waits_for(run: TrainingRun) -> str:
@@ -86,12 +97,14 @@ def waits_for(run: TrainingRun) -> str:
     if run.state != TrainingRun.State.QUEUED:
         return ""
     if run.after is not None and run.after.state != TrainingRun.State.SUCCEEDED:
-        return f"It starts when run {run.after.number} has succeeded."
+        return gettext("It starts when run %(number)s has succeeded.") % {"number": run.after.number}
     ahead = TrainingRun.objects.filter(state=TrainingRun.State.QUEUED, pk__lt=run.pk).count()
     running = TrainingRun.objects.filter(state=TrainingRun.State.RUNNING).count()
     if ahead or running:
-        return f"{running} running and {ahead} queued before it."
-    return "It starts as soon as the trainer looks."
+        # Translators: two counts of runs, as in "1 running and 2 queued before it."
+        sentence = gettext("%(running)s running and %(queued)s queued before it.")
+        return sentence % {"running": running, "queued": ahead}
+    return gettext("It starts as soon as the trainer looks.")
 
 
 def read_tail(path: Path) -> str:
@@ -109,7 +122,7 @@ def read_tail(path: Path) -> str:
 
 
 def describe_settings(run: TrainingRun) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """The settings that differ, as (name, value, default), and all others, as (name, value)."""
+    """The settings that differ, as (name, value, what the default is), and all others, as (name, value)."""
     if run.recipe not in RECIPES:
         return [], []
     changed: list[tuple[str, str, str]] = []
@@ -119,21 +132,33 @@ def describe_settings(run: TrainingRun) -> tuple[list[tuple[str, str, str]], lis
         default = default_of(field, info)
         value = run.settings.get(field, default)
         defaults = dict(spread(field, default))
-        for name, text in spread(field, value):
-            if field in run.settings and text != defaults.get(name):
-                changed.append((name, text, defaults.get(name, "")))
+        for name, inner in spread(field, value):
+            text = show_value(inner)
+            if field in run.settings and (name not in defaults or inner != defaults[name]):
+                changed.append((name, text, say_default(name, defaults)))
             else:
                 rest.append((name, text))
     return changed, rest
 
 
-def spread(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """A setting as (name, text); a part as its fields, `lora.r` and so on."""
+def spread(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A setting as (name, value); a part as its fields, `lora.r` and so on."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from spread(f"{name}.{key}", inner)
     else:
-        yield name, show_value(value)
+        yield name, value
+
+
+def say_default(name: str, defaults: Mapping[str, Any]) -> str:
+    """What a changed setting is when it is left alone; a part that is switched off has no fields."""
+    if name in defaults and defaults[name] is None:
+        return gettext("not set by default")
+    if name in defaults:
+        return gettext("default %(value)s") % {"value": show_value(defaults[name])}
+    if any(other.startswith(f"{name}.") for other in defaults):
+        return gettext("on by default")
+    return gettext("off by default")
 
 
 def find_comparison(run: TrainingRun) -> Evaluation | None:

@@ -8,11 +8,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from django import forms
 from django.conf import settings as site
+from django.utils.translation import gettext, gettext_noop, pgettext
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from training.numbers import localize_count
 from training.recipes.spec import RECIPES
 from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
+from training.services.sentences import retell
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
 TRAINABLE = ("reward", "dpo", "ppo", "sft")
@@ -23,15 +26,58 @@ COMMON = {
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
 }
 RECIPE_WORDS = {
-    "reward": ("Reward model", "Learns from the preferences to score a response. PPO needs one."),
-    "dpo": ("DPO", "Fine-tunes the policy on the preferences directly, without a reward model."),
-    "ppo": (
-        "PPO",
-        "The policy writes responses, the reward model scores them, the policy follows the score.",
+    "reward": (
+        gettext_noop("Reward model"),
+        gettext_noop("Learns from the preferences to score a response. PPO needs one."),
     ),
-    "sft": ("SFT", "Imitates the responses that raters preferred."),
-    "sample": ("Sampling", "Writes responses with one or several models."),
+    "dpo": (
+        gettext_noop("DPO"),
+        gettext_noop("Fine-tunes the policy on the preferences directly, without a reward model."),
+    ),
+    "ppo": (
+        gettext_noop("PPO"),
+        gettext_noop(
+            "The policy writes responses, the reward model scores them, the policy follows the score."
+        ),
+    ),
+    "sft": (gettext_noop("SFT"), gettext_noop("Imitates the responses that raters preferred.")),
+    "sample": (gettext_noop("Sampling"), gettext_noop("Writes responses with one or several models.")),
 }
+# By the marks of pydantic's bounds, the lower one first.
+BOUNDS = {
+    ("gt",): gettext_noop("Allowed: above %(gt)s."),
+    ("ge",): gettext_noop("Allowed: at least %(ge)s."),
+    ("lt",): gettext_noop("Allowed: below %(lt)s."),
+    ("le",): gettext_noop("Allowed: at most %(le)s."),
+    ("gt", "lt"): gettext_noop("Allowed: above %(gt)s, below %(lt)s."),
+    ("gt", "le"): gettext_noop("Allowed: above %(gt)s, at most %(le)s."),
+    ("ge", "lt"): gettext_noop("Allowed: at least %(ge)s, below %(lt)s."),
+    ("ge", "le"): gettext_noop("Allowed: at least %(ge)s, at most %(le)s."),
+}
+
+
+# What pydantic says of a value, as `add_problems` writes it; the specification's own checks keep their words.
+VALUE_PROBLEMS = (
+    gettext_noop("Is required."),
+    gettext_noop("Should be greater than or equal to %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be greater than %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be less than or equal to %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be less than %(bound)s (it is %(given)s)."),
+    gettext_noop("Should be a finite number (it is %(given)s)."),
+    gettext_noop("Should be a valid integer, unable to parse string as an integer (it is %(given)s)."),
+    gettext_noop("Should be a valid integer, got a number with a fractional part (it is %(given)s)."),
+    gettext_noop("Should be a valid number, unable to parse string as a number (it is %(given)s)."),
+)
+
+
+def recipe_title(recipe: str) -> str:
+    """What a recipe does, in a word or two; its name for one that is not known."""
+    return gettext(RECIPE_WORDS[recipe][0]) if recipe in RECIPE_WORDS else recipe
+
+
+def recipe_purpose(recipe: str) -> str:
+    """What a recipe does, in a sentence; empty for one that is not known."""
+    return gettext(RECIPE_WORDS[recipe][1]) if recipe in RECIPE_WORDS else ""
 
 
 def read_value(text: str) -> Any:
@@ -53,45 +99,61 @@ def unwrap(annotation: Any) -> tuple[Any, bool]:
 
 
 def describe_field(name: str, info: FieldInfo, *, optional: bool) -> str:
-    """The help of a setting: what it is, its unit, its default and where that comes from, its bounds."""
+    """The help of a setting: what it is, its unit, its default and where that comes from, its bounds.
+
+    Whole sentences, one after the other. Numbers are written as the field takes them.
+    """
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    parts = [(info.description or "").replace("null", "empty")]
-    if optional and parts[0] == info.description:
-        parts.append("Empty: none.")
+    sentences = [explain_setting(info).replace("null", pgettext("a field that is left blank", "empty"))]
+    if optional and "null" not in (info.description or ""):
+        sentences.append(gettext("Empty: none."))
     if extra.get("unit"):
-        parts.append(f"Unit: {extra['unit']}.")
-    default = show_value(default_of(name, info))
+        sentences.append(gettext("Unit: %(unit)s.") % {"unit": pgettext("unit", str(extra["unit"]))})
+    sentences += [describe_default(name, info, extra.get("source")), describe_bounds(info)]
+    return " ".join(filter(None, sentences))
+
+
+def explain_setting(info: FieldInfo) -> str:
+    """The specification's own words for a field, in the reader's language."""
+    return gettext(info.description) if info.description else ""
+
+
+def describe_default(name: str, info: FieldInfo, source: object) -> str:
+    """A setting's default and the paper that it comes from, in a sentence."""
     if name == "threads":
-        default = f"{site.TRAINING_THREADS}, as this installation is set up"
-    parts.append(f"Default {default} ({extra['source']})." if extra.get("source") else f"Default {default}.")
-    if bounds := describe_bounds(info):
-        parts.append(f"Allowed: {bounds}.")
-    return " ".join(parts)
+        sentence = gettext("Default %(value)s, as this installation is set up.")
+        return sentence % {"value": site.TRAINING_THREADS}
+    words = {"value": show_value(default_of(name, info)), "source": source}
+    return (gettext("Default %(value)s (%(source)s).") if source else gettext("Default %(value)s.")) % words
 
 
 def describe_bounds(info: FieldInfo) -> str:
-    """The bounds of a number in words."""
-    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    found = [
-        (word, getattr(mark, key))
+    """The bounds of a number in a sentence; empty when it has none."""
+    found = {
+        key: getattr(mark, key)
+        for key in ("gt", "ge", "lt", "le")
         for mark in info.metadata
-        for key, word in words.items()
         if hasattr(mark, key)
-    ]
-    return ", ".join(
-        f"{word} {value:,}" if isinstance(value, int) else f"{word} {value:g}" for word, value in found
-    )
+    }
+    shown = {key: localize_count(v) if isinstance(v, int) else f"{v:g}" for key, v in found.items()}
+    return gettext(BOUNDS[tuple(shown)]) % shown if shown else ""
 
 
 def show_value(value: Any) -> str:
-    """A setting's value as a person writes it."""
+    """A setting's value in words, or as a person writes it: with a decimal point, whatever the language."""
     if value is None:
-        return "none"
+        return pgettext("value of a setting", "none")
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return pgettext("value of a setting", "yes") if value else pgettext("value of a setting", "no")
     if isinstance(value, BaseModel):
-        return "on"
+        return pgettext("value of a setting", "on")
     return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def setting_label(name: str) -> str:
+    """A setting's dotted name as an English label: `Learning rate`, `LoRA: dropout`."""
+    label = name.replace(".", ": ").replace("_", " ")
+    return "LoRA" + label[4:] if label.startswith("lora") else label[:1].upper() + label[1:]
 
 
 class SettingsForm(forms.Form):
@@ -114,7 +176,7 @@ class SettingsForm(forms.Form):
         inner, optional = unwrap(info.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             field: forms.Field = forms.BooleanField(required=False, initial=info.default is not None)
-            field.help_text = (info.description or "").replace("null", "off")
+            field.help_text = explain_setting(info).replace("null", pgettext("a switch", "off"))
             self.add_field(name, info, field)
             for part in part_names(name, inner):
                 self.add_setting(f"{name}.{part}", inner.model_fields[part])
@@ -137,8 +199,7 @@ class SettingsForm(forms.Form):
         self.add_field(name, info, field)
 
     def add_field(self, name: str, info: FieldInfo, field: forms.Field) -> None:
-        label = name.replace(".", ": ").replace("_", " ")
-        field.label = "LoRA" + label[4:] if label.startswith("lora") else label[:1].upper() + label[1:]
+        field.label = pgettext("setting", setting_label(name))
         self.fields[name] = field
         self.infos[name] = info
 
@@ -172,7 +233,7 @@ class SettingsForm(forms.Form):
         for path, message in drop_general(problems):
             message = message.rstrip(".") + "."
             name = self.field_of(path)
-            shown = message[:1].upper() + message[1:]
+            shown = retell(message[:1].upper() + message[1:], VALUE_PROBLEMS)
             self.add_error(name, shown if name or not path else f"{path}: {message}")
 
     def field_of(self, path: str) -> str | None:

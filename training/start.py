@@ -12,7 +12,7 @@ from training.models import DatasetSnapshot, TrainingRun, Trigger
 from training.services.runs import RunError, check_plan, queue_run
 from training.services.snapshots import SnapshotError, freeze_snapshot
 from training.services.versions import user_model
-from training.settings_form import RECIPE_WORDS, TRAINABLE, SettingsForm
+from training.settings_form import TRAINABLE, SettingsForm, recipe_purpose, recipe_title
 
 
 class StartForm:
@@ -29,12 +29,12 @@ class StartForm:
     @property
     def recipes(self) -> list[tuple[str, str, str]]:
         """Name, title and purpose of each recipe that a person can start."""
-        return [(name, *RECIPE_WORDS[name]) for name in TRAINABLE]
+        return [(name, recipe_title(name), recipe_purpose(name)) for name in TRAINABLE]
 
     @property
     def title(self) -> str:
         """The chosen recipe's title."""
-        return RECIPE_WORDS[self.recipe][0]
+        return recipe_title(self.recipe)
 
     def initial_parts(self) -> dict[str, Any]:
         """The cloned run's snapshot and policy; otherwise a new snapshot and the user model."""

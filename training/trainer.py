@@ -31,6 +31,7 @@ from training.services.rundirs import (
     prepare_run_directory,
     write_cancel,
 )
+from training.services.sentences import Sentence
 from training.services.triggers import due_triggers, fire_trigger
 from training.services.workers import (
     STALE_SECONDS,
@@ -48,7 +49,7 @@ TRIGGER_SECONDS = 30.0
 # `manage.py up` waits eight seconds for the trainer, so a checkpoint must be written in less.
 STOP_SECONDS = 6.0
 CANCEL_SECONDS = 300.0
-STOPPED = "The trainer was stopped. The run resumes when it starts again."
+STOPPED = Sentence("The trainer was stopped. The run resumes when it starts again.")
 DATABASE_ERRORS = (OperationalError, InterfaceError)
 
 

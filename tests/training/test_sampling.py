@@ -78,7 +78,8 @@ def test_answers_become_items_above_older_ones(project, present):
     )
     stored = store_responses(run)
     assert (stored.items, stored.same, stored.unfit) == (1, 1, 2)
-    assert "1 prompts were answered alike twice" in str(stored)
+    told = " ".join(map(str, stored.sentences))
+    assert "1 prompt was answered alike twice" in told
     item = Item.objects.get(prompt=prompts[0])
     assert (item.purpose, item.priority) == (Item.Purpose.COLLECT, 8)
     assert item.priority < evaluated.priority

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import pgettext_lazy
 
 from rating.models import Item, ModelVersion, Project, User
 from training.models.runs import TrainingRun
@@ -15,10 +16,10 @@ class Evaluation(models.Model):
     class State(models.TextChoices):
         """Where the comparison stands."""
 
-        SAMPLING = "sampling", "Writing responses"
-        OPEN = "open", "Being rated"
-        CLOSED = "closed", "Closed"
-        FAILED = "failed", "Failed"
+        SAMPLING = "sampling", pgettext_lazy("evaluation state", "Writing responses")
+        OPEN = "open", pgettext_lazy("evaluation state", "Being rated")
+        CLOSED = "closed", pgettext_lazy("evaluation state", "Closed")
+        FAILED = "failed", pgettext_lazy("evaluation state", "Failed")
 
     project = models.ForeignKey(Project, models.PROTECT, related_name="evaluations")
     number = models.PositiveIntegerField()

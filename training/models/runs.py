@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from rating.models import ModelVersion, Project, User
 from training.models.snapshots import DatasetSnapshot
@@ -24,18 +25,18 @@ class TrainingRun(models.Model):
     class State(models.TextChoices):
         """Where the run stands."""
 
-        QUEUED = "queued", "Queued"
-        RUNNING = "running", "Running"
-        SUCCEEDED = "succeeded", "Succeeded"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
+        QUEUED = "queued", pgettext_lazy("run state", "Queued")
+        RUNNING = "running", pgettext_lazy("run state", "Running")
+        SUCCEEDED = "succeeded", pgettext_lazy("run state", "Succeeded")
+        FAILED = "failed", pgettext_lazy("run state", "Failed")
+        CANCELLED = "cancelled", pgettext_lazy("run state", "Cancelled")
 
     class Purpose(models.TextChoices):
         """What the run is for."""
 
-        TRAIN = "train", "Train a model version"
-        EVALUATE = "evaluate", "Answer held-out prompts for an evaluation"
-        COLLECT = "collect", "Write new responses to be rated"
+        TRAIN = "train", gettext_lazy("Train a model version")
+        EVALUATE = "evaluate", gettext_lazy("Answer held-out prompts for an evaluation")
+        COLLECT = "collect", gettext_lazy("Write new responses to be rated")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     project = models.ForeignKey(Project, models.PROTECT, related_name="runs")

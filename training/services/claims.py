@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from rating.models import ModelVersion
 from training.models import RunEvent, TrainingRun
-from training.services.runs import State, cancel_followers, fail_evaluations
+from training.services.runs import CANCELLED, State, cancel_followers, fail_evaluations
+from training.services.sentences import Sentence
 from training.services.workers import is_known_dead
 
 LEASE = timedelta(seconds=60)
@@ -71,7 +72,7 @@ def held(run: TrainingRun, attempt: int) -> Any:
 
 
 @transaction.atomic
-def release_run(run: TrainingRun, attempt: int, reason: str) -> bool:
+def release_run(run: TrainingRun, attempt: int, reason: Sentence | str) -> bool:
     """Put the run back into the queue without counting the attempt; it resumes where it was.
 
     A requested cancel is granted instead. False when the run was lost.
@@ -79,7 +80,7 @@ def release_run(run: TrainingRun, attempt: int, reason: str) -> bool:
     if requeue(run, attempt):
         add_note(run, attempt, reason, released=True)
         return True
-    return end_run(run, attempt, State.CANCELLED, error_message="Cancelled.")
+    return end_run(run, attempt, State.CANCELLED, error_message=CANCELLED)
 
 
 def requeue(run: TrainingRun, attempt: int) -> bool:
@@ -99,15 +100,14 @@ def reclaim_lost_runs(idle_worker: str = "") -> list[TrainingRun]:
         idle = bool(idle_worker) and run.claimed_by == idle_worker
         if idle or run.lease_until is None or run.lease_until <= now or is_known_dead(run.claimed_by):
             same_lease = Q(lease_until=run.lease_until)
-            if give_up_attempt(
-                run, run.attempt, "The trainer that worked on it was killed or lost.", same_lease
-            ):
+            reason = Sentence("The trainer that worked on it was killed or lost.")
+            if give_up_attempt(run, run.attempt, reason, same_lease):
                 lost.append(run)
     return lost
 
 
 @transaction.atomic
-def give_up_attempt(run: TrainingRun, attempt: int, reason: str, still: Q | None = None) -> bool:
+def give_up_attempt(run: TrainingRun, attempt: int, reason: Sentence | str, still: Q | None = None) -> bool:
     """End an attempt that broke off: back to the queue, or failed when several in a row led nowhere.
 
     A requested cancel is granted. `still` is what must hold besides the attempt. False when the run was lost.
@@ -124,9 +124,9 @@ def give_up_attempt(run: TrainingRun, attempt: int, reason: str, still: Q | None
         message += "checkpoint, so it is not tried again. The log says how far they came."
         return end_run(run, attempt, State.FAILED, error_code="crash", error_message=message)
     if requeue(run, attempt):
-        add_note(run, attempt, f"{reason} The run goes on from its last checkpoint.")
+        add_note(run, attempt, reason, Sentence("The run goes on from its last checkpoint."))
         return True
-    return end_run(run, attempt, State.CANCELLED, error_message="Cancelled.")
+    return end_run(run, attempt, State.CANCELLED, error_message=CANCELLED)
 
 
 def attempts_without_progress(run: TrainingRun, attempt: int) -> int:
@@ -156,7 +156,7 @@ def finish_run(
         result=result,
         model_version=model_version,
         error_code=str(error.get("code", ""))[:40],
-        error_message="Cancelled." if state == State.CANCELLED else str(error.get("message", "")),
+        error_message=CANCELLED if state == State.CANCELLED else str(error.get("message", "")),
         **({"step": step} if isinstance(step, int) and step >= 0 else {}),
     )
 
@@ -178,13 +178,15 @@ def end_run(run: TrainingRun, attempt: int, state: TrainingRun.State, **fields: 
     return changed == 1
 
 
-def add_note(run: TrainingRun, attempt: int, message: str, **data: Any) -> None:
-    """A note of the trainer among the run's events."""
+def add_note(run: TrainingRun, attempt: int, *sentences: Sentence | str, **data: Any) -> None:
+    """A note of the trainer among the run's events: in English, and as sentences for other languages."""
+    if any(isinstance(sentence, Sentence) for sentence in sentences):
+        data["sentences"] = [said if isinstance(said, str) else said.as_json() for said in sentences]
     RunEvent.objects.create(
         run=run,
         attempt=attempt,
         kind=NOTE,
         step=run.step,
-        data={"message": message, **data},
+        data={"message": " ".join(map(str, sentences)), **data},
         happened_at=timezone.now(),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Count, Max, Sum
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from rating.models import Completion, Item, Judgment, ModelVersion, Project, Prompt, Split, User
 from rating.services.items import create_item
@@ -95,9 +96,9 @@ def start_evaluation(
     """
     baseline = baseline or user_model(project)
     if baseline is None:
-        raise EvaluationError("baseline", "The project has no user model to compare with yet.")
+        raise EvaluationError("baseline", gettext("The project has no user model to compare with yet."))
     if not 1 <= prompts <= 10_000:
-        raise EvaluationError("prompts", "Use a whole number from 1 to 10,000.")
+        raise EvaluationError("prompts", gettext("Use a whole number from 1 to 10,000."))
     lock_project(project)
     check_pair(project, candidate, baseline)
     number = Evaluation.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
@@ -125,16 +126,17 @@ def check_pair(project: Project, candidate: ModelVersion, baseline: ModelVersion
     """
     for field, version in (("candidate", candidate), ("baseline", baseline)):
         if version.project_id != project.pk:
-            raise EvaluationError(field, "is a model version of another project.")
+            raise EvaluationError(field, gettext("is a model version of another project."))
         if version.kind != ModelVersion.Kind.POLICY:
-            raise EvaluationError(field, f"{version.name} is a reward model; only policies write responses.")
+            refused = gettext("%(name)s is a reward model; only policies write responses.")
+            raise EvaluationError(field, refused % {"name": version.name})
     if candidate.pk == baseline.pk:
-        raise EvaluationError(
-            "candidate", f"{candidate.name} is the baseline itself; choose another version."
-        )
+        refused = gettext("%(name)s is the baseline itself; choose another version.")
+        raise EvaluationError("candidate", refused % {"name": candidate.name})
     if not Prompt.objects.filter(project=project, split=Split.EVAL).exists():
         raise EvaluationError(
-            "prompts", "The project has no held-out prompts: import more, or raise its share of eval prompts."
+            "prompts",
+            gettext("The project has no held-out prompts: import more, or raise its share of eval prompts."),
         )
     going_on = Evaluation.objects.filter(
         project=project,
@@ -143,7 +145,8 @@ def check_pair(project: Project, candidate: ModelVersion, baseline: ModelVersion
         state__in=(Evaluation.State.SAMPLING, Evaluation.State.OPEN),
     ).first()
     if going_on:
-        raise EvaluationError("candidate", f"Evaluation {going_on.number} compares these two already.")
+        refused = gettext("Evaluation %(number)s compares these two already.")
+        raise EvaluationError("candidate", refused % {"number": going_on.number})
 
 
 @transaction.atomic
@@ -223,10 +226,9 @@ def close_evaluation(evaluation: Evaluation) -> Evaluation:
         Item.objects.filter(evaluation_place__evaluation=evaluation, open_slots__gt=0).update(open_slots=0)
     evaluation.refresh_from_db()
     if evaluation.state != Evaluation.State.CLOSED:
-        raise EvaluationError(
-            "evaluation",
-            f"It is not open ({evaluation.get_state_display().lower()}), so it cannot be closed.",
-        )
+        if evaluation.state == Evaluation.State.FAILED:
+            raise EvaluationError("evaluation", gettext("It failed, so it cannot be closed."))
+        raise EvaluationError("evaluation", gettext("It is still writing responses, so it cannot be closed."))
     return evaluation
 
 
@@ -338,19 +340,35 @@ def make_result(
 
 def say_verdict(evaluation: Evaluation, tally: Tally, judged: int, evidence: float) -> str:
     """One plain sentence about where the comparison stands."""
-    candidate, baseline = evaluation.candidate.name, evaluation.baseline.name
-    votes = f"{tally.wins} to {tally.losses}"
+    words = {
+        "candidate": evaluation.candidate.name,
+        "baseline": evaluation.baseline.name,
+        "wins": tally.wins,
+        "losses": tally.losses,
+    }
+    return choose_verdict(evaluation, tally, judged, evidence) % words
+
+
+def choose_verdict(evaluation: Evaluation, tally: Tally, judged: int, evidence: float) -> str:
+    """The sentence with places for the names and the votes."""
     if evaluation.state == Evaluation.State.FAILED:
-        return "The responses could not be written, so there is nothing to compare."
+        return gettext("The responses could not be written, so there is nothing to compare.")
     if evaluation.state == Evaluation.State.SAMPLING:
-        return f"{candidate} and {baseline} are writing their responses."
+        return gettext("%(candidate)s and %(baseline)s are writing their responses.")
     if not tally.places:
-        return f"{candidate} and {baseline} answered every prompt alike."
+        return gettext("%(candidate)s and %(baseline)s answered every prompt alike.")
     if judged == evaluation.same_responses:
-        return "Nobody has compared the responses yet."
+        return gettext("Nobody has compared the responses yet.")
+    if evidence < DECIDED_AT and evaluation.state == Evaluation.State.OPEN:
+        return gettext(
+            "Not decided: %(candidate)s stands %(wins)s to %(losses)s against %(baseline)s, which chance "
+            "alone may do. More comparisons may decide it."
+        )
     if evidence < DECIDED_AT:
-        more = " More comparisons may decide it." if evaluation.state == Evaluation.State.OPEN else ""
-        return f"Not decided: {candidate} stands {votes} against {baseline}, which chance alone may do.{more}"
+        return gettext(
+            "Not decided: %(candidate)s stands %(wins)s to %(losses)s against %(baseline)s, which chance "
+            "alone may do."
+        )
     if tally.wins > tally.losses:
-        return f"{candidate} is better than {baseline}: {votes}."
-    return f"{candidate} is worse than {baseline}: {votes}."
+        return gettext("%(candidate)s is better than %(baseline)s: %(wins)s to %(losses)s.")
+    return gettext("%(candidate)s is worse than %(baseline)s: %(wins)s to %(losses)s.")

@@ -23,6 +23,7 @@ from training.services.claims import (
 from training.services.evaluations import EvaluationError, open_evaluation, start_evaluation
 from training.services.runs import ACTIVE, Purpose
 from training.services.sampling import store_responses
+from training.services.sentences import Sentence
 from training.services.versions import VersionError, describe_output, register_version
 
 LOG_FILE = "log.txt"
@@ -56,9 +57,8 @@ def settle_run(run: TrainingRun, attempt: int, exit_status: int | None) -> bool:
     except (VersionError, OSError, ValueError, KeyError) as error:
         return fail_run(run, attempt, "bad_data", f"The run ended, but its results cannot be used: {error}")
     if result["status"] == "cancelled" and run.cancel_requested_at is None:
-        return give_up_attempt(
-            run, attempt, "Its process was told to stop by somebody else than the trainer."
-        )
+        reason = Sentence("Its process was told to stop by somebody else than the trainer.")
+        return give_up_attempt(run, attempt, reason)
     return finish_run(run, attempt, result)
 
 
@@ -66,8 +66,13 @@ def settle_without_result(run: TrainingRun, attempt: int, exit_status: int | Non
     """The process is gone and has not said why."""
     if exit_status is not None and exit_status < 0:
         name = signal.Signals(-exit_status).name
-        why = " (most often because the machine ran out of memory)" if -exit_status == signal.SIGKILL else ""
-        return give_up_attempt(run, attempt, f"Its process was ended by {name}{why}.")
+        reason = Sentence("Its process was ended by %(signal)s.", {"signal": name})
+        if -exit_status == signal.SIGKILL:
+            reason = Sentence(
+                "Its process was ended by %(signal)s (most often because the machine ran out of memory).",
+                {"signal": name},
+            )
+        return give_up_attempt(run, attempt, reason)
     message = f"Its process ended with status {exit_status} and left no result. {tail_log(run)}".strip()
     return fail_run(run, attempt, "crash", message)
 
@@ -96,7 +101,7 @@ def settle_success(run: TrainingRun, attempt: int, result: dict[str, Any]) -> bo
         if run.purpose == Purpose.EVALUATE:
             open_evaluation(run)
         elif run.purpose == Purpose.COLLECT:
-            add_note(run, attempt, str(store_responses(run)))
+            add_note(run, attempt, *store_responses(run).sentences)
         elif version is not None and version.kind == ModelVersion.Kind.POLICY:
             compare_with_user_model(run, attempt, version)
     return True
@@ -117,17 +122,21 @@ def compare_with_user_model(run: TrainingRun, attempt: int, version: ModelVersio
     """
     successor = next_policy_run(run)
     if successor is not None:
-        where = f"run {successor.number} ({successor.recipe})"
-        add_note(run, attempt, f"{version.name} is not compared by itself: {where} trains it on.")
+        none = Sentence(
+            "%(name)s is not compared by itself: run %(number)s (%(recipe)s) trains it on.",
+            {"name": version.name, "number": successor.number, "recipe": successor.recipe},
+        )
+        add_note(run, attempt, none)
         return
     try:
         with transaction.atomic():
             evaluation = start_evaluation(run.project, version)
     except EvaluationError as error:
-        add_note(run, attempt, f"No evaluation of {version.name} was started. {error.message}")
+        none = Sentence("No evaluation of %(name)s was started.", {"name": version.name})
+        add_note(run, attempt, none, error.message)
     else:
-        add_note(
-            run,
-            attempt,
-            f"Evaluation {evaluation.number} compares {version.name} with {evaluation.baseline.name}.",
+        started = Sentence(
+            "Evaluation %(number)s compares %(name)s with %(baseline)s.",
+            {"number": evaluation.number, "name": version.name, "baseline": evaluation.baseline.name},
         )
+        add_note(run, attempt, started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils.translation import gettext, override
 
 from rating.models import ModelVersion, Project, Prompt, User
 from training.models import Evaluation, Promotion, TrainingRun
@@ -51,7 +52,9 @@ def promote_version(
     lock_project(project)
     present = user_model(project)
     check_promotion(project, version, present, evaluation)
-    evidence = evaluation_result(evaluation).as_evidence() if evaluation else {}
+    with override(None):
+        # Kept for good, so in the language of the records, whoever decides.
+        evidence = evaluation_result(evaluation).as_evidence() if evaluation else {}
     promotion = Promotion.objects.create(
         project=project,
         model_version=version,
@@ -79,17 +82,18 @@ def check_promotion(
         PromotionError: names the field.
     """
     if version.project_id != project.pk:
-        raise PromotionError("version", "is a model version of another project.")
+        raise PromotionError("version", gettext("is a model version of another project."))
     if version.kind != ModelVersion.Kind.POLICY:
-        raise PromotionError(
-            "version", f"{version.name} is a reward model; users can only be given a policy."
-        )
+        refused = gettext("%(name)s is a reward model; users can only be given a policy.")
+        raise PromotionError("version", refused % {"name": version.name})
     if present is not None and present.pk == version.pk:
-        raise PromotionError("version", f"{version.name} is the user model already.")
+        refused = gettext("%(name)s is the user model already.")
+        raise PromotionError("version", refused % {"name": version.name})
     if evaluation is not None and version.pk not in (evaluation.candidate_id, evaluation.baseline_id):
-        raise PromotionError("evaluation", f"Evaluation {evaluation.number} did not compare {version.name}.")
+        refused = gettext("Evaluation %(number)s did not compare %(name)s.")
+        raise PromotionError("evaluation", refused % {"number": evaluation.number, "name": version.name})
     if evaluation is not None and evaluation.project_id != project.pk:
-        raise PromotionError("evaluation", "is an evaluation of another project.")
+        raise PromotionError("evaluation", gettext("is an evaluation of another project."))
 
 
 def latest_standing(project: Project) -> Promotion | None:
@@ -114,9 +118,13 @@ def undo_promotion(promotion: Promotion, *, user: User | None, reason: str = "")
     lock_project(project)
     latest = latest_standing(project)
     if latest is None or latest.pk != promotion.pk:
-        raise PromotionError("promotion", "Only the latest promotion that still stands can be undone.")
+        raise PromotionError(
+            "promotion", gettext("Only the latest promotion that still stands can be undone.")
+        )
     if latest.replaced is None:
-        raise PromotionError("promotion", "There was no user model before this one; promote another version.")
+        raise PromotionError(
+            "promotion", gettext("There was no user model before this one; promote another version.")
+        )
     undoing = Promotion.objects.create(
         project=project,
         model_version=latest.replaced,

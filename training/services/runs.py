@@ -9,6 +9,7 @@ from django.conf import settings as site
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop, ngettext
 
 from rating.models import ModelVersion, Project, User
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
@@ -26,6 +27,16 @@ MAX_STEPS_IN_PLAN = 20
 PREPARED_FIELDS = frozenset(
     {"version", "recipe", "data", "model", "models", "reward_model", "reference", "output"}
 )
+
+
+# How a run was cancelled, as its row keeps it.
+CANCELLED = gettext_noop("Cancelled.")
+CANCELLED_EARLY = gettext_noop("Cancelled before it started.")
+CANCELLED_BY = gettext_noop("Cancelled by %(name)s before it started.")
+AFTER_FAILED = gettext_noop("Run %(number)s (%(recipe)s), which this one follows, failed.")
+AFTER_CANCELLED = gettext_noop("Run %(number)s (%(recipe)s), which this one follows, was cancelled.")
+CANCELLATIONS = (CANCELLED, CANCELLED_EARLY, CANCELLED_BY, AFTER_FAILED, AFTER_CANCELLED)
+FILLED_IN = gettext_noop("is filled in when the run is prepared; leave it out.")
 
 
 class RunError(ValueError):
@@ -47,12 +58,14 @@ def check_settings(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         RunError: names each bad field and says what would be right.
     """
     if not isinstance(settings, Mapping):
-        raise RunError([("settings", f"must be an object with named fields, not {type(settings).__name__}.")])
+        wanted = gettext("must be an object with named fields, not %(type)s.")
+        raise RunError([("settings", wanted % {"type": type(settings).__name__})])
     fixed = sorted(PREPARED_FIELDS & settings.keys())
     if fixed:
-        raise RunError([(field, "is filled in when the run is prepared; leave it out.") for field in fixed])
+        raise RunError([(field, gettext(FILLED_IN)) for field in fixed])
     if make_storable(dict(settings)) != settings:
-        raise RunError([("settings", "hold a NUL or half a character, which cannot be stored; remove it.")])
+        refused = gettext("hold a NUL or half a character, which cannot be stored; remove it.")
+        raise RunError([("settings", refused)])
     try:
         parse_spec(complete_spec(recipe, settings))
     except SpecError as error:
@@ -74,7 +87,7 @@ def complete_spec(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     probes = spec.get("probes")
     if isinstance(probes, Mapping):
         if "prompts" in probes:
-            raise RunError([("probes.prompts", "is filled in when the run is prepared; leave it out.")])
+            raise RunError([("probes.prompts", gettext(FILLED_IN))])
         spec["probes"] = {"prompts": "data/probes.jsonl", **probes}
     return spec
 
@@ -86,7 +99,8 @@ def settable_fields(recipe: str) -> list[str]:
         RunError: there is no such recipe.
     """
     if recipe not in RECIPES:
-        raise RunError([("recipe", f"{recipe!r} is unknown; it must be one of {', '.join(RECIPES)}.")])
+        unknown = gettext("%(recipe)s is unknown; it must be one of %(known)s.")
+        raise RunError([("recipe", unknown % {"recipe": repr(recipe), "known": ", ".join(RECIPES)})])
     return [name for name in RECIPES[recipe].model_fields if name not in PREPARED_FIELDS]
 
 
@@ -119,7 +133,7 @@ def queue_run(
     policy = policy or user_model(project)
     check_parts(project, recipe, purpose, snapshot, policy, after)
     if recipe == "ppo" and not has_reward_model(project, after):
-        raise RunError([("reward_model", NO_REWARD_MODEL)])
+        raise RunError([("reward_model", gettext(NO_REWARD_MODEL))])
     with transaction.atomic():
         return TrainingRun.objects.create(
             project=project,
@@ -135,8 +149,10 @@ def queue_run(
         )
 
 
-NO_REWARD_MODEL = "ppo needs a reward model: run the recipe `reward` first, or put it before ppo in the plan."
-NO_POLICY = "The project has no user model yet: add a base model and promote it first."
+NO_REWARD_MODEL = gettext_noop(
+    "ppo needs a reward model: run the recipe `reward` first, or put it before ppo in the plan."
+)
+NO_POLICY = gettext_noop("The project has no user model yet: add a base model and promote it first.")
 
 
 def check_parts(
@@ -154,19 +170,22 @@ def check_parts(
     """
     problems: list[tuple[str, str]] = []
     if policy is None:
-        problems.append(("policy", NO_POLICY))
+        problems.append(("policy", gettext(NO_POLICY)))
     elif policy.project_id != project.pk:
-        problems.append(("policy", "is a model version of another project."))
+        problems.append(("policy", gettext("is a model version of another project.")))
     elif policy.kind != ModelVersion.Kind.POLICY:
-        problems.append(("policy", f"{policy.name} is a reward model; name a version of kind policy."))
+        refused = gettext("%(name)s is a reward model; name a version of kind policy.")
+        problems.append(("policy", refused % {"name": policy.name}))
     if snapshot is None and purpose == Purpose.TRAIN:
-        problems.append(("snapshot", "is required: freeze a snapshot of the judgments first."))
+        problems.append(("snapshot", gettext("is required: freeze a snapshot of the judgments first.")))
     if snapshot is not None and snapshot.project_id != project.pk:
-        problems.append(("snapshot", "is a snapshot of another project."))
+        problems.append(("snapshot", gettext("is a snapshot of another project.")))
     if after is not None and after.project_id != project.pk:
-        problems.append(("after", "is a run of another project."))
+        problems.append(("after", gettext("is a run of another project.")))
     if purpose != Purpose.TRAIN and recipe != "sample":
-        problems.append(("recipe", f"{recipe} writes no responses; use sample."))
+        problems.append(
+            ("recipe", gettext("%(recipe)s writes no responses; use sample.") % {"recipe": recipe})
+        )
     if problems:
         raise RunError(problems)
 
@@ -206,11 +225,15 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
         RunError: paths such as `plan[1].learning_rate` name the step and the field.
     """
     if not isinstance(plan, Sequence) or isinstance(plan, str) or not plan:
-        raise RunError(
-            [("plan", 'must be a list of steps, for example [{"recipe": "reward", "settings": {}}].')]
-        )
+        wanted = gettext("must be a list of steps, for example %(example)s.")
+        raise RunError([("plan", wanted % {"example": '[{"recipe": "reward", "settings": {}}]'})])
     if len(plan) > MAX_STEPS_IN_PLAN:
-        raise RunError([("plan", f"has {len(plan)} steps; at most {MAX_STEPS_IN_PLAN} are taken.")])
+        refused = ngettext(
+            "has %(count)s step; at most %(most)s are taken.",
+            "has %(count)s steps; at most %(most)s are taken.",
+            len(plan),
+        )
+        raise RunError([("plan", refused % {"count": len(plan), "most": MAX_STEPS_IN_PLAN})])
     problems: list[tuple[str, str]] = []
     steps: list[dict[str, Any]] = []
     reward_made = newest_reward_version(project) is not None
@@ -221,7 +244,8 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
             or not isinstance(step.get("recipe"), str)
             or step.keys() - STEP_KEYS
         ):
-            problems.append((where, 'must be {"recipe": name, "settings": {...}} and nothing else.'))
+            wanted = gettext("must be %(shape)s and nothing else.")
+            problems.append((where, wanted % {"shape": '{"recipe": name, "settings": {...}}'}))
             continue
         try:
             settings = check_settings(step["recipe"], step.get("settings", {}))
@@ -229,7 +253,7 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
             problems += [(f"{where}.{field}", message) for field, message in error.problems]
             continue
         if step["recipe"] == "ppo" and not reward_made:
-            problems.append((f"{where}.reward_model", NO_REWARD_MODEL))
+            problems.append((f"{where}.reward_model", gettext(NO_REWARD_MODEL)))
         reward_made = reward_made or step["recipe"] == "reward"
         steps.append({"recipe": step["recipe"], "settings": settings})
     if problems:
@@ -256,7 +280,7 @@ def queue_plan(
     steps = check_plan(project, plan)
     policy = user_model(project)
     if policy is None:
-        raise RunError([("policy", NO_POLICY)])
+        raise RunError([("policy", gettext(NO_POLICY))])
     snapshot = freeze_snapshot(project, user=user)
     return queue_steps(project, steps, snapshot, policy=policy, trigger=trigger, user=user)
 
@@ -296,13 +320,12 @@ def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
     Returns the run as it is now. Runs that follow a cancelled one are cancelled with it.
     """
     now = timezone.now()
-    who = f" by {user.get_username()}" if user else ""
     row = TrainingRun.objects.filter(pk=run.pk)
     cancelled = row.filter(state=State.QUEUED).update(
         state=State.CANCELLED,
         cancel_requested_at=now,
         ended_at=now,
-        error_message=f"Cancelled{who} before it started.",
+        error_message=CANCELLED_BY % {"name": user.get_username()} if user else CANCELLED_EARLY,
     )
     if cancelled:
         cancel_followers()
@@ -330,10 +353,10 @@ def cancel_followers() -> int:
     ):
         for run in waiting:
             assert run.after is not None
+            why = AFTER_FAILED if run.after.state == State.FAILED else AFTER_CANCELLED
             count += TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
                 state=State.CANCELLED,
                 ended_at=timezone.now(),
-                error_message=f"Run {run.after.number} ({run.after.recipe}), which this one follows, "
-                f"{'failed' if run.after.state == State.FAILED else 'was cancelled'}.",
+                error_message=why % {"number": run.after.number, "recipe": run.after.recipe},
             )
     return count

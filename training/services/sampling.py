@@ -10,13 +10,16 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Max, Q, QuerySet
+from django.utils.translation import gettext
 
 from rating.models import Completion, Item, ModelVersion, Project, Prompt, User
 from rating.services.items import create_item
 from rating.services.texts import TextError, check_text, hash_text
 from training.models import TrainingRun
+from training.numbers import localize_count
 from training.recipes.spec import SAMPLES_FILE
 from training.services.runs import Purpose, RunError, queue_run
+from training.services.sentences import Sentence, counted
 
 RESPONSES_PER_PROMPT = 2
 RESPONSE_TEMPERATURE = 1.0
@@ -34,13 +37,27 @@ class Stored:
     same: int
     unfit: int
 
-    def __str__(self) -> str:
-        text = f"{self.items} pairs of responses were put up for rating."
-        if self.same:
-            text += f" {self.same} prompts were answered alike twice and left out."
-        if self.unfit:
-            text += f" {self.unfit} prompts had a response that cannot be stored and were left out."
-        return text
+    @property
+    def sentences(self) -> list[Sentence]:
+        """The same in words, for the run's page."""
+        told = [
+            counted(
+                "%(count)s pair of responses was put up for rating.",
+                "%(count)s pairs of responses were put up for rating.",
+                count=self.items,
+            ),
+            counted(
+                "%(count)s prompt was answered alike twice and left out.",
+                "%(count)s prompts were answered alike twice and left out.",
+                count=self.same,
+            ),
+            counted(
+                "%(count)s prompt had a response that cannot be stored and was left out.",
+                "%(count)s prompts had a response that cannot be stored and were left out.",
+                count=self.unfit,
+            ),
+        ]
+        return told[:1] + [sentence for sentence in told[1:] if sentence.values["count"]]
 
 
 def fit_new_tokens(*versions: ModelVersion) -> int:
@@ -73,9 +90,10 @@ def request_responses(
         RunError: names the field: a count out of range, a version that writes nothing, no prompts.
     """
     if not 1 <= count <= MAX_PROMPTS_PER_RUN:
-        raise RunError([("count", f"Use a whole number from 1 to {MAX_PROMPTS_PER_RUN:,}.")])
+        wanted = gettext("Use a whole number from 1 to %(most)s.")
+        raise RunError([("count", wanted % {"most": localize_count(MAX_PROMPTS_PER_RUN)})])
     if not Prompt.objects.filter(project=project).exists():
-        raise RunError([("project", "There are no prompts to answer: import some first.")])
+        raise RunError([("project", gettext("There are no prompts to answer: import some first."))])
     settings = {
         "samples_per_prompt": RESPONSES_PER_PROMPT,
         "temperature": temperature,

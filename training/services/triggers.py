@@ -12,9 +12,11 @@ from cronsim import CronSim, CronSimError
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef
 from django.utils import timezone
+from django.utils.translation import gettext, override
 
 from rating.models import Judgment, Project
 from training.models import TrainingRun, Trigger
+from training.numbers import localize_count
 from training.services.runs import ACTIVE, RunError, check_plan, next_run_number, queue_steps
 from training.services.snapshots import SnapshotError, freeze_snapshot
 from training.services.storable import make_storable
@@ -92,6 +94,13 @@ def fire_trigger(trigger: Trigger) -> list[TrainingRun]:
 
     Nothing to freeze, or a plan that no longer fits, is told by a failed run, so that the operator sees it.
     """
+    with override(None):
+        # What is told is kept, so it is in the language of the records, whoever fires.
+        return fire_plan(trigger)
+
+
+def fire_plan(trigger: Trigger) -> list[TrainingRun]:
+    """Freeze and queue, or record why not."""
     project = trigger.project
     seen = count_trainable([project.pk]).get(project.pk, 0)
     try:
@@ -161,7 +170,8 @@ def save_trigger(
     name, schedule = name.strip(), schedule.strip()
     problems = check_when(name, every_judgments, schedule)
     if make_storable(name) == name and name_is_taken(project, name, trigger):
-        problems.append(("name", f'There is already a trigger named "{name}" in this project.'))
+        taken = gettext("There is already a trigger named “%(name)s” in this project.")
+        problems.append(("name", taken % {"name": name}))
     steps: list[dict[str, Any]] = []
     try:
         steps = check_plan(project, plan)
@@ -192,21 +202,21 @@ def check_when(name: str, every_judgments: int | None, schedule: str) -> list[tu
     """The problems of a trigger's name and times."""
     problems: list[tuple[str, str]] = []
     if not 1 <= len(name) <= 120 or make_storable(name) != name:
-        problems.append(("name", "Give it a name of 1 to 120 characters."))
+        problems.append(("name", gettext("Give it a name of 1 to 120 characters.")))
     if every_judgments is not None and not 1 <= every_judgments <= 1_000_000_000:
-        problems.append(("every_judgments", "Use a whole number from 1 to 1,000,000,000, or leave it empty."))
+        wanted = gettext("Use a whole number from 1 to %(most)s, or leave it empty.")
+        problems.append(("every_judgments", wanted % {"most": localize_count(1_000_000_000)}))
     if every_judgments is None and not schedule:
-        problems.append(("every_judgments", "Say after how many judgments it fires, or give a schedule."))
+        wanted = gettext("Say after how many judgments it fires, or give a schedule.")
+        problems.append(("every_judgments", wanted))
     if len(schedule) > 100:
-        problems.append(("schedule", "Use at most 100 characters."))
+        problems.append(("schedule", gettext("Use at most 100 characters.")))
     elif schedule:
         try:
             next(CronSim(schedule, timezone.now().astimezone(UTC)))
         except (CronSimError, StopIteration):
-            problems.append(
-                (
-                    "schedule",
-                    "This is no cron expression that ever comes due; for example `0 3 * * *` is 03:00 UTC.",
-                )
+            wanted = gettext(
+                "This is no cron expression that ever comes due; for example `0 3 * * *` is 03:00 UTC."
             )
+            problems.append(("schedule", wanted))
     return problems

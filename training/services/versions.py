@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext
 
 from rating.models import ModelVersion, Project
 from rating.services.texts import TextError, check_text
@@ -64,9 +65,9 @@ def add_base_version(
     """
     name, base = name.strip(), path_or_hub_id.strip()
     if not 1 <= len(name) <= 120:
-        raise VersionError("name", "Give it a name of 1 to 120 characters.")
+        raise VersionError("name", gettext("Give it a name of 1 to 120 characters."))
     if len(base) > 500:
-        raise VersionError("base", "Use a directory or hub id of at most 500 characters.")
+        raise VersionError("base", gettext("Use a directory or hub id of at most 500 characters."))
     for field, text in (("name", name), ("base", base)):
         try:
             check_text(text, field)
@@ -77,9 +78,8 @@ def add_base_version(
         with transaction.atomic():
             return ModelVersion.objects.create(project=project, name=name, kind=kind, **facts)
     except IntegrityError:
-        raise VersionError(
-            "name", f'There is already a model version named "{name}" in this project.'
-        ) from None
+        taken = gettext("There is already a model version named “%(name)s” in this project.")
+        raise VersionError("name", taken % {"name": name}) from None
 
 
 def describe_base(base: str) -> dict[str, Any]:
@@ -95,7 +95,8 @@ def describe_base(base: str) -> dict[str, Any]:
         check_model_directory(directory)
         return describe_model(directory.resolve())
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise VersionError("base", f"{base} cannot be read: {error}") from error
+        unreadable = gettext("%(path)s cannot be read: %(error)s")
+        raise VersionError("base", unreadable % {"path": base, "error": error}) from error
 
 
 def check_model_directory(directory: Path) -> None:
@@ -104,25 +105,31 @@ def check_model_directory(directory: Path) -> None:
     Raises:
         VersionError: says what is missing.
     """
+    if problem := find_missing_part(directory):
+        raise VersionError("base", problem)
+
+
+def find_missing_part(directory: Path) -> str:
+    """What keeps the directory from being a whole model, in a sentence; empty when it is one."""
+    named = {"path": directory}
     if not directory.is_dir():
-        raise VersionError(
-            "base",
-            f"{directory}: there is no such directory, and it is not the id of a hub model (owner/name).",
+        return (
+            gettext("%(path)s: there is no such directory, and it is not the id of a hub model (owner/name).")
+            % named
         )
     names = {path.name for path in directory.iterdir()}
     if "config.json" not in names:
-        raise VersionError("base", f"{directory}: has no config.json; name the directory of a whole model.")
+        return gettext("%(path)s: has no config.json; name the directory of a whole model.") % named
     if not any(name.endswith(".safetensors") for name in names):
-        pickles = sorted(name for name in names if Path(name).suffix in PICKLE_SUFFIXES)
-        why = (
-            f"its weights ({', '.join(pickles[:3])}) are pickles, which can run code when they are loaded; "
-            "convert them to safetensors"
-            if pickles
-            else "it has no .safetensors file"
-        )
-        raise VersionError("base", f"{directory}: {why}.")
+        if pickles := sorted(name for name in names if Path(name).suffix in PICKLE_SUFFIXES):
+            return gettext(
+                "%(path)s: its weights (%(files)s) are pickles, which can run code when they are loaded; "
+                "convert them to safetensors."
+            ) % {**named, "files": ", ".join(pickles[:3])}
+        return gettext("%(path)s: it has no .safetensors file.") % named
     if not names & set(TOKENIZER_FILES):
-        raise VersionError("base", f"{directory}: has no tokenizer (for example tokenizer.json).")
+        return gettext("%(path)s: has no tokenizer (for example tokenizer.json).") % named
+    return ""
 
 
 def describe_model(directory: Path) -> dict[str, Any]:
@@ -149,7 +156,7 @@ def read_chat_template(directory: Path) -> str:
     try:
         template = json.loads(config.read_text("utf-8")).get("chat_template") or ""
     except (ValueError, AttributeError):
-        raise VersionError("base", f"{config}: is not a JSON object.") from None
+        raise VersionError("base", gettext("%(path)s: is not a JSON object.") % {"path": config}) from None
     return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
 
 

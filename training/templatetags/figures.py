@@ -1,27 +1,62 @@
-"""Figures as people read them: shares, durations, e-values."""
+"""Figures as people read them: shares, durations, moments, e-values, states; in the reader's language."""
 
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django import template
+from django.utils.formats import date_format
+from django.utils.translation import gettext, gettext_noop, pgettext, pgettext_lazy
 
 from training.models import TrainingRun
+from training.numbers import localize_count, localize_decimal, localize_share
 
 register = template.Library()
 
 PURPOSES = {
-    TrainingRun.Purpose.TRAIN: "Training",
-    TrainingRun.Purpose.EVALUATE: "Evaluation",
-    TrainingRun.Purpose.COLLECT: "New responses",
+    TrainingRun.Purpose.TRAIN: gettext_noop("Training"),
+    TrainingRun.Purpose.EVALUATE: gettext_noop("Evaluation"),
+    TrainingRun.Purpose.COLLECT: gettext_noop("New responses"),
+}
+ROLES = {
+    "system": pgettext_lazy("who says a message", "System"),
+    "user": pgettext_lazy("who says a message", "User"),
+    "assistant": pgettext_lazy("who says a message", "Assistant"),
+}
+# What the recipes call the weights that they count.
+WEIGHTS = {"total": gettext_noop("Weights in all"), "trainable": gettext_noop("Weights that learn")}
+# d, h, min and s are days, hours, minutes and seconds. Two units that follow one another, and each alone.
+DURATIONS = {
+    ("d", "h"): gettext_noop("%(d)s d %(h)s h"),
+    ("h", "min"): gettext_noop("%(h)s h %(min)s min"),
+    ("min", "s"): gettext_noop("%(min)s min %(s)s s"),
+    ("d",): gettext_noop("%(d)s d"),
+    ("h",): gettext_noop("%(h)s h"),
+    ("min",): gettext_noop("%(min)s min"),
+    ("s",): gettext_noop("%(s)s s"),
+}
+# In the notation of Django's date filter; a language may order the parts as it is used to.
+MOMENTS = {
+    "full": pgettext_lazy("date format", "j M Y, H:i"),
+    "seconds": pgettext_lazy("date format", "j M Y, H:i:s"),
+    "short": pgettext_lazy("date format", "j M, H:i"),
+    "short_seconds": pgettext_lazy("date format", "j M, H:i:s"),
+    "weekday": pgettext_lazy("date format", "D j M, H:i"),
+    "weekday_full": pgettext_lazy("date format", "D j M Y, H:i"),
 }
 
 
 @register.filter
 def percent(share: float | None) -> str:
     """A share between 0 and 1 as per cent with one digit; a dash when it was not measured."""
-    return "–" if share is None else f"{share:.1%}"
+    return "–" if share is None else localize_share(share)
+
+
+@register.filter(expects_localtime=True)
+def moment(value: datetime | None, form: str = "full") -> str:
+    """A date and time in the language's own order; empty for none. The forms are those of MOMENTS."""
+    return "" if value is None else date_format(value, str(MOMENTS[form]))
 
 
 @register.filter
@@ -37,8 +72,8 @@ def duration(span: timedelta | None) -> str:
         ("s", seconds % 60),
     ]
     first = next((index for index, (_, amount) in enumerate(units) if amount), 3)
-    shown = [f"{amount} {unit}" for unit, amount in units[first : first + 2] if amount]
-    return " ".join(shown) or "0 s"
+    shown = {unit: amount for unit, amount in units[first : first + 2] if amount} or {"s": 0}
+    return gettext(DURATIONS[tuple(shown)]) % shown
 
 
 @register.filter
@@ -54,7 +89,7 @@ def number(value: float | None) -> str:
         return "–"
     if math.isinf(value):
         return "∞"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return localize_count(round(value)) if abs(value) >= 1000 else localize_decimal(f"{value:.3g}")
 
 
 @register.filter
@@ -68,13 +103,33 @@ def run_state(run: TrainingRun) -> str:
 @register.filter
 def run_state_word(run: TrainingRun) -> str:
     """The state in a word."""
-    return "Stopping" if run_state(run) == "cancelling" else run.get_state_display()
+    if run_state(run) == "cancelling":
+        return pgettext("run state", "Stopping")
+    return str(run.get_state_display())
 
 
 @register.filter
 def purpose_word(run: TrainingRun) -> str:
     """What the run is for, in a word or two."""
-    return PURPOSES[TrainingRun.Purpose(run.purpose)]
+    return gettext(PURPOSES[TrainingRun.Purpose(run.purpose)])
+
+
+@register.filter
+def weights_word(kind: str) -> str:
+    """Which weights of a model were counted, in words; a kind that is not known by its own name."""
+    return gettext(WEIGHTS[kind]) if kind in WEIGHTS else gettext("Weights: %(kind)s") % {"kind": kind}
+
+
+@register.filter
+def whole(count: float) -> int:
+    """A measured count as the whole number that it is: plural forms ask for one."""
+    return round(count)
+
+
+@register.filter
+def role_word(role: str) -> str:
+    """Who speaks in a conversation; a role that is not known as it is."""
+    return str(ROLES.get(role, role))
 
 
 @register.filter

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from rating.access import MemberRequest, project_view
@@ -44,7 +45,7 @@ def close(request: MemberRequest, project: Project, number: int) -> HttpResponse
     except EvaluationError as error:
         messages.error(request, error.message)
     else:
-        messages.success(request, f"Evaluation {number} is closed.")
+        messages.success(request, gettext("Evaluation %(number)s is closed.") % {"number": number})
     return redirect("training:evaluation", project.slug, number)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from rating.access import MemberRequest, project_view
@@ -25,7 +26,7 @@ def new_run(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         run = form.queue(request.user)
         if run is not None:
-            messages.success(request, f"Run {run.number} is queued.")
+            messages.success(request, gettext("Run %(number)s is queued.") % {"number": run.number})
             return redirect("training:run", project.slug, run.number)
     status = 422 if request.method == "POST" else 200
     return render(request, "training/new_run.html", {"project": project, "start": form}, status=status)
@@ -53,12 +54,14 @@ def run_progress(request: MemberRequest, project: Project, number: int) -> HttpR
 def cancel_run(request: MemberRequest, project: Project, number: int) -> HttpResponse:
     """Cancel a queued run; ask a running one to stop after its step."""
     found = request_cancel(find_run(project, number), request.user)
+    named = {"number": number}
     if found.state == TrainingRun.State.CANCELLED:
-        messages.success(request, f"Run {number} is cancelled.")
+        messages.success(request, gettext("Run %(number)s is cancelled.") % named)
     elif found.state == TrainingRun.State.RUNNING:
-        messages.info(request, f"Run {number} is asked to stop; it saves a checkpoint first.")
+        said = gettext("Run %(number)s is asked to stop; it saves a checkpoint first.")
+        messages.info(request, said % named)
     else:
-        messages.warning(request, f"Run {number} had already ended.")
+        messages.warning(request, gettext("Run %(number)s had already ended.") % named)
     return redirect("training:run", project.slug, number)
 
 
@@ -69,7 +72,9 @@ def run_log(request: MemberRequest, project: Project, number: int) -> HttpRespon
     try:
         file = (found.directory / LOG_FILE).open("rb")
     except FileNotFoundError:
-        raise Http404("This run has no log: it has not started yet, or its directory was removed.") from None
+        raise Http404(
+            gettext("This run has no log: it has not started yet, or its directory was removed.")
+        ) from None
     name = f"{project.slug}-run-{number}.log.txt"
     return FileResponse(file, as_attachment=True, filename=name, content_type="text/plain; charset=utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 
 from rating.access import MemberRequest, project_view
 from rating.models import Project, Role
@@ -34,7 +35,7 @@ def edit(request: MemberRequest, project: Project, trigger: Trigger | None) -> H
         except TriggerError as error:
             form.add_problems(error.problems)
         else:
-            messages.success(request, f"The trigger {saved.name} is saved.")
+            messages.success(request, gettext("The trigger %(name)s is saved.") % {"name": saved.name})
             return redirect("training:overview", project.slug)
     context = {
         "project": project,

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from rating.access import MemberRequest, project_view
@@ -37,7 +38,8 @@ def add_version(request: MemberRequest, project: Project) -> HttpResponse:
         except VersionError as error:
             form.add_error(error.field, error.message)
         else:
-            messages.success(request, f"{version.name} is added. Promote it to make it the user model.")
+            said = gettext("%(name)s is added. Promote it to make it the user model.")
+            messages.success(request, said % {"name": version.name})
             return redirect("training:versions", project.slug)
     return show_family(request, project, base_form=form, status=422)
 
@@ -55,7 +57,7 @@ def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         except PromotionError as error:
             form.add_error(None, error.message)
         else:
-            messages.success(request, f"{version.name} is the user model now.")
+            messages.success(request, gettext("%(name)s is the user model now.") % {"name": version.name})
             return redirect("training:versions", project.slug)
     context = {"project": project, "version": version, "case": case, "form": form}
     return render(request, "training/promote.html", context, status=422 if form.is_bound else 200)
@@ -75,9 +77,8 @@ def start_comparison(request: MemberRequest, project: Project, pk: int) -> HttpR
         except EvaluationError as error:
             form.add_error(None, error.message)
         else:
-            messages.success(
-                request, f"Evaluation {evaluation.number} is queued: both write their responses."
-            )
+            said = gettext("Evaluation %(number)s is queued: both write their responses.")
+            messages.success(request, said % {"number": evaluation.number})
             return redirect("training:evaluation", project.slug, evaluation.number)
     return refuse(request, project, form)
 
@@ -94,7 +95,8 @@ def write_responses(request: MemberRequest, project: Project, pk: int) -> HttpRe
         except RunError as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, f"Run {run.number} is queued: {version.name} writes new responses.")
+            said = gettext("Run %(number)s is queued: %(name)s writes new responses.")
+            messages.success(request, said % {"number": run.number, "name": version.name})
             return redirect("training:run", project.slug, run.number)
     return refuse(request, project, form)
 
@@ -111,7 +113,8 @@ def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         except PromotionError as error:
             form.add_error(None, error.message)
         else:
-            messages.success(request, f"{undone.model_version.name} is the user model again.")
+            said = gettext("%(name)s is the user model again.")
+            messages.success(request, said % {"name": undone.model_version.name})
             return redirect("training:versions", project.slug)
     return refuse(request, project, form)
 
@@ -119,9 +122,11 @@ def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 def refuse(request: HttpRequest, project: Project, form: BaseForm) -> HttpResponse:
     """The page of versions with what was wrong at its top."""
     for field, errors in form.errors.items():
-        name = "" if field == "__all__" else f"{form[field].label}: "
         for error in errors:
-            messages.error(request, f"{name}{error}")
+            named = gettext("%(field)s: %(error)s")
+            whole = field == "__all__"
+            said = str(error) if whole else named % {"field": form[field].label, "error": error}
+            messages.error(request, said)
     return show_family(request, project, status=422)
 
 

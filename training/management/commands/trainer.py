@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 
 from training.launchers.local import LocalLauncher
 from training.trainer import Trainer
@@ -29,6 +29,7 @@ class Command(BaseCommand):
             help="How often to look for work (default 1).",
         )
 
+    @no_translations  # what it stores is in the language of the records, English
     def handle(self, *args: Any, once: bool, poll: float, **options: Any) -> None:
         if not 0.01 <= poll <= 3600:
             raise CommandError("--poll: use a number of seconds from 0.01 to 3600.")
