@@ -312,4 +312,4 @@ def stage(project: Project, clients: dict[str, Client]) -> dict[str, Client]:
 @pytest.mark.parametrize("scene", SCENES)
 def test_no_text_breaks_anything(stage, scene, caplog):
     assert [fault for got in SCENES[scene](stage) for fault in faults_of(got)] == []
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert [record for record in caplog.records if getattr(record, "status_code", 0) >= 500] == []
