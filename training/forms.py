@@ -12,6 +12,7 @@ from django import forms
 from rating.models import ModelVersion, Project
 from training.models import DatasetSnapshot, Trigger
 from training.services.evaluations import EVALUATION_PROMPTS
+from training.services.storable import read_json, refuse_number
 
 FREEZE = "now"
 SNAPSHOTS_OFFERED = 100
@@ -95,8 +96,8 @@ class TriggerForm(forms.Form):
 
     def clean_plan(self) -> Any:
         try:
-            return json.loads(self.cleaned_data["plan"])
-        except (ValueError, RecursionError) as error:
+            return read_json(self.cleaned_data["plan"], odd_number=refuse_number)
+        except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}. See the example below.") from None
 
     def add_problems(self, problems: Iterable[tuple[str, str]]) -> None:

@@ -76,6 +76,7 @@ def base_model(clients: dict[str, Client], project: Project) -> Answers:
     client = clients["operator"]
     for text in TEXTS:
         yield post(client, url("add_version"), {"name": fit(text, 120), "base": fit(text, 500)})
+    for text in TEXTS:
         yield post(client, url("add_version"), {"name": fit(text, 120), "base": "owner/name"})
     assert ModelVersion.objects.filter(base="owner/name").count() > 100
     yield get(client, url("versions"))
@@ -84,10 +85,12 @@ def base_model(clients: dict[str, Client], project: Project) -> Answers:
 def admin_version(clients: dict[str, Client], project: Project) -> Answers:
     client, add = clients["root"], reverse("admin:rating_modelversion_add")
     for number, text in enumerate(TEXTS):
-        names = ("name", "kind", "base", "adapter", "system_prompt", "endpoint", "tokenizer_hash", "chat_template_hash")
-        yield post(client, add, dict.fromkeys(names, text) | {"files": text, "project": text, "parent": text})
-        fine = {name: fit(text, 60) for name in names} | {"kind": "policy", "endpoint": "", "project": project.pk}
+        names = ("name", "base", "adapter", "system_prompt", "tokenizer_hash", "chat_template_hash")
+        fine = {name: fit(text, 60) for name in names} | {"kind": "policy", "project": project.pk}
         yield post(client, add, fine | {"name": f"{number} {fit(text, 60)}", "files": json.dumps({text: text})})
+        if number % 6 == 0:
+            odd = dict.fromkeys((*names, "kind", "endpoint", "files"), text)
+            yield post(client, add, odd | {"project": project.pk})
     assert ModelVersion.objects.exclude(adapter="").count() > 100
     yield get(clients["operator"], url("versions"))
 
@@ -108,13 +111,13 @@ def promotion(clients: dict[str, Client], project: Project) -> Answers:
 
 def new_run(clients: dict[str, Client], project: Project) -> Answers:
     client = clients["operator"]
-    for number, text in enumerate(TEXTS):
+    for number, text in enumerate(TEXTS[::3]):
         recipe = TRAINABLE[number % len(TRAINABLE)]
         names = [f"s-{name}" for name in RECIPES[recipe].model_fields]
         data = dict.fromkeys(names, text) | dict.fromkeys(("s-lora.r", "s-lora.targets", "s-probes.count"), text)
         yield post(client, url("new_run"), data | {"recipe": recipe, "policy": text, "snapshot": text})
     pk = project.model_versions.first().pk
-    for text in TEXTS:
+    for text in TEXTS[::4]:
         yield post(client, url("start_evaluation", pk=pk), {"prompts": text}, headers={"HX-Request": "true"})
         yield post(client, url("write_responses", pk=pk), {"count": text})
 
@@ -123,10 +126,10 @@ def query(clients: dict[str, Client], project: Project) -> Answers:
     client = clients["operator"]
     for text in TEXTS:
         yield get(client, url("runs"), {"page": text})
-        yield get(client, url("export"), {"format": text, "split": text})
         yield get(client, url("export"), {"format": "sft", "split": text})
         yield get(client, url("overview"), {"seen": text}, headers={"HX-Request": text[:20].encode(errors="replace").decode("latin-1")})
     for text in TEXTS[::6]:
+        yield get(client, url("export"), {"format": text, "split": text})
         yield get(client, url("new_run"), {"from": text, "recipe": text})
 
 
@@ -155,7 +158,10 @@ def run_directory(clients: dict[str, Client], project: Project) -> Answers:
     assert RunEvent.objects.filter(kind="warning", data__message="constructor").exists()
     yield get(clients["operator"], url("run", number=run.number))
     yield get(clients["operator"], url("run_progress", number=run.number), headers={"HX-Request": "true"})
-    yield get(clients["operator"], url("run_log", number=run.number))
+    log = get(clients["operator"], url("run_log", number=run.number))
+    assert log.headers["Content-Type"].startswith("text/plain")
+    assert log.headers["Content-Disposition"].startswith("attachment")
+    log.close()
     yield get(clients["root"], reverse("admin:training_runevent_changelist"))
     yield from ended_runs(clients, project)
 
@@ -163,24 +169,27 @@ def run_directory(clients: dict[str, Client], project: Project) -> Answers:
 def ended_runs(clients: dict[str, Client], project: Project) -> Answers:
     """Runs that end with such texts in result.json, a few in each."""
     results: list[Any] = []
-    for text in TEXTS:
-        figures = {"metrics": {text: 1.0}, "environment": {"platform": text, "versions": {text: text}, "threads": text}}
-        results.append({"status": "failed", "error": {"code": text, "message": text}, "dataset": {text: text}, **figures})
+    for place in range(0, len(TEXTS), 8):
+        texts = TEXTS[place : place + 8]
+        versions = {text: text for text in texts}
+        figures = {"metrics": dict.fromkeys(texts, 1.0), "dataset": versions}
+        environment = {"platform": texts[0], "threads": texts[-1], "versions": versions}
+        error = {"code": texts[1], "message": "".join(texts)}
+        results.append({"status": "failed", "error": error, "environment": environment, **figures})
     results += [{"status": "failed", "error": value} for value in ("x", None, [], {"code": 5, "message": {}})]
     results += [{"status": "failed", "metrics": value} for value in ([], "x", {"loss": None}, {"loss": "x"}, {"loss": 10**400})]
     results += [{"status": "failed", "environment": value, "dataset": value} for value in ([], "x", 5)]
-    results += [{"status": "succeeded", "kind": text, "model": text} for text in TEXTS[::9]]
+    results += [{"status": "succeeded", "kind": text, "model": text} for text in TEXTS[::30]]
     raw = [json.dumps(result) for result in results] + ['{"status": "failed", "metrics": {"loss": 1e999, "x": NaN}}']
     raw += ['{"status": ' + "[" * depth for depth in (900, 100_000)] + ["[" * 900 + "]" * 900, ""]
-    for number, text in enumerate(raw):
+    for text in raw:
         run = make_run(project, "running", lease_until="2100-01-01T00:00Z")
         run.directory.mkdir(parents=True)
         (run.directory / "result.json").write_text(text)
         assert settle_run(run, run.attempt, 1), text[:200]
         run.refresh_from_db()
         assert run.state in ("failed", "succeeded")
-        if number % 3 == 0 or number >= len(TEXTS):
-            yield get(clients["operator"], url("run", number=run.number))
+        yield get(clients["operator"], url("run", number=run.number))
     yield get(clients["operator"], url("runs"))
 
 
