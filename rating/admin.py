@@ -80,7 +80,8 @@ class ProjectAdmin(RoomAdmin):
     list_display = ("name", "slug", "overlap", "queue_strategy", "created_at", "archived_at")
     search_fields = ("name", "slug")
     autocomplete_fields = ("created_by",)
-    readonly_fields = ("eval_percent", "created_at")
+    # The page of ways of asking checks the reasons; raw JSON could hold half a character.
+    readonly_fields = ("eval_percent", "span_reasons", "created_at")
 
 
 @admin.register(Guidelines)
@@ -154,6 +155,8 @@ class ModelVersionAdmin(RoomAdmin):
     list_filter = ("kind",)
     search_fields = ("name", "project__name", "project__slug")
     autocomplete_fields = ("project", "parent")
+    # Facts about files, found out when they were hashed.
+    readonly_fields = ("tokenizer_hash", "chat_template_hash", "files")
 
 
 @admin.register(Prompt)

@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 KINDS = ("hostile", "harmless")
 ASKED = 4
+PATIENCE_MS = 120_000
+MOVED_ON = "before => document.querySelector('#desk').dataset.lease !== before"
 SHOWN_RAW, SHOWN_DIFFERENT = 60, 110
 PAGES = {
     "admin": [
@@ -87,6 +89,7 @@ class Watched(Person):
 
     def __init__(self, browser: Any, installation: Installation, name: str) -> None:
         super().__init__(browser, installation, name)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.context.add_init_script(LISTEN)
         self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.context.on("page", lambda page: self.errors.append(f"a window opened: {page.url}"))
@@ -191,10 +194,9 @@ def test_every_text_is_rated_by_keyboard(stage: Installation, watched: Any, tmp_
             page.keyboard.press("r" if number == SHOWN_RAW else "d")
         page.keyboard.press("1")
         page.keyboard.press("Enter")
-        import time; print(number, round(time.monotonic(), 1), repr(shown[:40]), len(shown), flush=True)
-        page.wait_for_function("before => document.querySelector('#desk').dataset.lease !== before", arg=lease)
-    expect(page.locator("#desk-heading")).to_have_text("Nothing to rate now")
-    expect(page.locator("#desk-state")).to_have_attribute("data-state", "saved")
+        page.wait_for_function(MOVED_ON, arg=lease, timeout=PATIENCE_MS)
+    expect(page.locator("#desk-heading")).to_have_text("Nothing to rate now", timeout=PATIENCE_MS)
+    expect(page.locator("#desk-state")).to_have_attribute("data-state", "saved", timeout=PATIENCE_MS)
     looked = rater.look()
     assert (looked["ran"], looked["refused"], faults) == ("", [], [])
     assert judged(stage, slug) == len(STORED)

@@ -85,13 +85,16 @@ def base_model(clients: dict[str, Client], project: Project) -> Answers:
 def admin_version(clients: dict[str, Client], project: Project) -> Answers:
     client, add = clients["root"], reverse("admin:rating_modelversion_add")
     for number, text in enumerate(TEXTS):
-        names = ("name", "base", "adapter", "system_prompt", "tokenizer_hash", "chat_template_hash")
+        names = ("name", "base", "adapter", "system_prompt")
         fine = {name: fit(text, 60) for name in names} | {"kind": "policy", "project": project.pk}
         yield post(client, add, fine | {"name": f"{number} {fit(text, 60)}", "files": json.dumps({text: text})})
         if number % 6 == 0:
             odd = dict.fromkeys((*names, "kind", "endpoint", "files"), text)
             yield post(client, add, odd | {"project": project.pk})
     assert ModelVersion.objects.exclude(adapter="").count() > 100
+    for version, text in zip(ModelVersion.objects.all(), KEPT, strict=False):
+        hashes = dict.fromkeys(("tokenizer_hash", "chat_template_hash"), fit(text, 64))
+        ModelVersion.objects.filter(pk=version.pk).update(files={fit(text, 200): text}, **hashes)
     yield get(clients["operator"], url("versions"))
 
 
@@ -126,10 +129,10 @@ def query(clients: dict[str, Client], project: Project) -> Answers:
     client = clients["operator"]
     for text in TEXTS:
         yield get(client, url("runs"), {"page": text})
-        yield get(client, url("export"), {"format": "sft", "split": text})
         yield get(client, url("overview"), {"seen": text}, headers={"HX-Request": text[:20].encode(errors="replace").decode("latin-1")})
     for text in TEXTS[::6]:
         yield get(client, url("export"), {"format": text, "split": text})
+        yield get(client, url("export"), {"format": "sft", "split": text})
         yield get(client, url("new_run"), {"from": text, "recipe": text})
 
 
