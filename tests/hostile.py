@@ -134,7 +134,7 @@ RAW: dict[str, str] = {
     "md-entities": "&lt;img src=x onerror=alert(1)&gt; &NotEqualTilde; &#0; &#xD800; &#x110000;",
     # Formulas
     "tex-href": f"$\\href{{javascript:{PWN}}}{{x}}$ $\\url{{javascript:{PWN}}}$",
-    "tex-html": f"$\\htmlData{{act=skip}}{{x}} \\htmlStyle{{position:fixed}}{{x}} \\htmlClass{{notice}}{{x}} \\htmlId{{desk}}{{x}}$",
+    "tex-html": "$\\htmlData{act=skip}{x} \\htmlStyle{position:fixed}{x} \\htmlClass{notice}{x} \\htmlId{desk}{x}$",
     "tex-image": "$$\\includegraphics[width=9em]{/pwned?tex}$$",
     "tex-recursion": "$\\def\\a{\\a\\a}\\a$ $\\def\\x#1{\\x{#1#1}}\\x{9}$ $\\edef\\y{\\y\\y}\\y$",
     "tex-global": "$\\gdef\\frac#1#2{\\text{owned}}$ $\\frac12$",
@@ -238,7 +238,19 @@ class Page(HTMLParser):
         return sum(one == tag for one, _ in self.elements)
 
 
-NEVER = {"iframe", "object", "embed", "base", "style", "marquee", "math", "plaintext", "xmp", "audio", "video"}
+NEVER = {
+    "iframe",
+    "object",
+    "embed",
+    "base",
+    "style",
+    "marquee",
+    "math",
+    "plaintext",
+    "xmp",
+    "audio",
+    "video",
+}
 LEADS = ("href", "src", "action", "formaction", "data", "hx-get", "hx-post")
 
 
@@ -254,7 +266,7 @@ def assert_inert(html: str) -> Page:
             assert not name.startswith(("on", "hx-on", "data-hx", "style")), (tag, attributes)
             if name in LEADS and value:
                 own = value.startswith(("/", "?", "#", "https://", "http://", "mailto:", "data:image/"))
-                assert own or name == "action" and not value, (tag, name, value[:80])
+                assert own or (name == "action" and not value), (tag, name, value[:80])
                 assert not value.startswith(("//", "/pwned")), (tag, name, value[:80])
     return page
 

@@ -58,8 +58,7 @@ def read_run(run: TrainingRun) -> dict[str, Any]:
         "rest": rest,
         "can_clone": run.recipe in TRAINABLE,
         "started": started.data if started else {},
-        "versions": (started.data.get("versions") if started else None)
-        or environment.get("versions"),
+        "versions": (started.data.get("versions") if started else None) or environment.get("versions"),
         "rows": count_rows(run),
         "environment": environment,
         "datasets": result.get("dataset") or {},

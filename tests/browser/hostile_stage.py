@@ -22,7 +22,15 @@ from rating.services.asking import update_asking
 from rating.services.projects import publish_guidelines
 from tests.factories import make_item, make_membership, make_project, make_prompt, make_user
 from tests.hostile import RAW, STORED, fit
-from training.models import DatasetSnapshot, Evaluation, EvaluationItem, Promotion, RunEvent, TrainingRun, Trigger
+from training.models import (
+    DatasetSnapshot,
+    Evaluation,
+    EvaluationItem,
+    Promotion,
+    RunEvent,
+    TrainingRun,
+    Trigger,
+)
 from training.services.promotions import promote_version
 from training.services.storable import make_storable
 
@@ -74,12 +82,20 @@ def add_asked(people: list[User], slug: str, kind: str) -> None:
         kinds = ("choice", "tags", "scale", "yes_no", "text")
         odd = ["constructor", "__proto__"] if kind == "hostile" else ["plain", "plainer"]
         questions = [
-            {"text": text, "kind": kinds[place % 5], "options": [*odd, end], "low_label": end, "high_label": end}
+            {
+                "text": text,
+                "kind": kinds[place % 5],
+                "options": [*odd, end],
+                "low_label": end,
+                "high_label": end,
+            }
             for place, (text, end) in enumerate(pairs[10:])
             if end not in odd
         ]
         reasons = [" ".join(text.split()) for text, _ in pairs]
-        update_asking(project, {"mark_spans": True, "span_reasons": list(dict.fromkeys(reasons))}, dimensions, questions)
+        update_asking(
+            project, {"mark_spans": True, "span_reasons": list(dict.fromkeys(reasons))}, dimensions, questions
+        )
         make_item(project, texts=["The only response."])
 
 
@@ -97,13 +113,15 @@ def add_versions(project: Project, kind: str) -> None:
     for version, text in zip(versions[1:], texts_of(kind, 2000), strict=False):
         Promotion.objects.create(project=project, model_version=version, replaced=versions[0], reason=text)
     for text in texts:
-        Trigger.objects.create(project=project, name=text, enabled=False, plan=[{"recipe": "dpo", "settings": {}}])
+        Trigger.objects.create(
+            project=project, name=text, enabled=False, plan=[{"recipe": "dpo", "settings": {}}]
+        )
 
 
 def add_run(project: Project, kind: str) -> None:
     """A failed run whose directory is full of such texts."""
     texts, now = texts_of(kind, 2000), timezone.now()
-    named = {text: 0.5 for text in texts_of(kind, 60)}
+    named = dict.fromkeys(texts_of(kind, 60), 0.5)
     version = ModelVersion.objects.filter(project=project).first()
     run = TrainingRun.objects.create(
         project=project, number=1, recipe="dpo", state="failed", policy=version, model_version=version, attempt=1,
@@ -112,9 +130,11 @@ def add_run(project: Project, kind: str) -> None:
         result={"metrics": named, "environment": {"platform": texts[1], "versions": dict.fromkeys(named, texts[2])}, "dataset": dict.fromkeys(named, texts[3])},
     )  # fmt: skip
     rows = [{"prompt": [{"role": texts[5], "content": text}], "response": text} for text in texts]
-    events = [("started", {"device": texts[4], "parameters": {text: 5 for text in texts[:20]}})]
+    events = [("started", {"device": texts[4], "parameters": dict.fromkeys(texts[:20], 5)})]
     events += [("samples", {"phase": phase, "rows": rows}) for phase in ("before", "after")]
-    events += [("metrics", {"values": {name: float(step) for name in list(named)[:40]}}) for step in (1, 2, 3)]
+    events += [
+        ("metrics", {"values": {name: float(step) for name in list(named)[:40]}}) for step in (1, 2, 3)
+    ]
     events += [("warning", {"message": text}) for text in texts[-45:]]
     RunEvent.objects.bulk_create(
         RunEvent(run=run, attempt=1, kind=kind_, step=step, data=make_storable(data), happened_at=now)
@@ -132,7 +152,12 @@ def add_evaluation(project: Project, kind: str) -> None:
     """A closed comparison of two versions; their responses are such texts."""
     candidate, baseline = ModelVersion.objects.filter(project=project)[:2]
     evaluation = Evaluation.objects.create(
-        project=project, number=1, candidate=candidate, baseline=baseline, state="closed", closed_at=timezone.now()
+        project=project,
+        number=1,
+        candidate=candidate,
+        baseline=baseline,
+        state="closed",
+        closed_at=timezone.now(),
     )
     for place, text in enumerate(texts_of(kind, 3000)[:100]):
         prompt = make_prompt(project, f"Held out {place}: {text}")

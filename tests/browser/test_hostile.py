@@ -91,7 +91,9 @@ class Watched(Person):
         super().__init__(browser, installation, name)
         self.context.set_default_timeout(PATIENCE_MS)
         self.context.add_init_script(LISTEN)
-        self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on(
+            "dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss())
+        )
         self.context.on("page", lambda page: self.errors.append(f"a window opened: {page.url}"))
         self.context.on("request", self.note_request)
         self.context.on("response", self.note_response)
@@ -207,8 +209,13 @@ def import_texts(admin: Watched, directory: Path) -> str:
     slug = "hostile-name-0"
     admin.go(f"/projects/{slug}/import/")
     name = "<img src=x onerror=window.pwned=1>\"' \u202ejsonl.jsonl"
-    for texts, heading in (([RAW[one] for one in UNSTORED], "Nothing was imported"), ([RAW[one] for one in STORED], "")):
-        rows = [{"prompt": text, "responses": [text, f"{text} "], "metadata": {"text": text}} for text in texts]
+    for texts, heading in (
+        ([RAW[one] for one in UNSTORED], "Nothing was imported"),
+        ([RAW[one] for one in STORED], ""),
+    ):
+        rows = [
+            {"prompt": text, "responses": [text, f"{text} "], "metadata": {"text": text}} for text in texts
+        ]
         # A text without anything to be seen is no prompt.
         rows = [row if row["prompt"].strip() else row | {"prompt": "?"} for row in rows]
         path = directory / name

@@ -94,7 +94,9 @@ def asking(clients: dict[str, Client]) -> Answers:
     client = clients["admin"]
     names = ("preset", "dimensions-0-key", "dimensions-0-low", "dimensions-0-ORDER", "dimensions-TOTAL_FORMS")
     for text in TEXTS:
-        odd = dict.fromkeys((*names, "comparison", "span_reasons", "responses", "questions-TOTAL_FORMS", "add"), text)
+        odd = dict.fromkeys(
+            (*names, "comparison", "span_reasons", "responses", "questions-TOTAL_FORMS", "add"), text
+        )
         yield post(client, url("preview_asking"), asked_rows([]) | odd, headers={"HX-Request": "true"})
         yield post(client, url("preview_asking"), odd | {"add": "dimensions"}, headers={"HX-Request": "true"})
     seen = [text for text in KEPT if len(text.strip()) > 1 and one_line(text)]
@@ -125,7 +127,16 @@ def take_lease() -> Assignment:
 
 def answer(clients: dict[str, Client]) -> Answers:
     client = clients["rater"]
-    free = ("choice", "strength", "safety", "flags", "answer_choice", "answer_tags", "answer_scale", "answer_free")
+    free = (
+        "choice",
+        "strength",
+        "safety",
+        "flags",
+        "answer_choice",
+        "answer_tags",
+        "answer_scale",
+        "answer_free",
+    )
     marked = ("mark_1_0_passage", "mark_1_0_verdict", "mark_1_0_nth", "mark_1_0_reason", "idempotency_key")
     lease = take_lease()
     for start in range(0, len(TEXTS), 4):
@@ -136,9 +147,20 @@ def answer(clients: dict[str, Client]) -> Answers:
         lease = take_lease()
         words = [KEPT[(number + shift) % len(KEPT)] for shift in (0, 40, 80, 120)]
         said = {"rationale": fit(words[0], 20_000), "intent": fit(words[1], 5_000).strip() or "-"}
-        said |= {"rewrite": fit(words[2], 99_999), "answer_free": fit(words[3], 5_000), "seconds": fit(text, 40)}
+        said |= {
+            "rewrite": fit(words[2], 99_999),
+            "answer_free": fit(words[3], 5_000),
+            "seconds": fit(text, 40),
+        }
         mark = {"mark_1_0_passage": "the", "mark_1_0_verdict": "bad", "mark_1_0_reason": fit(text, 200)}
-        given = {"idempotency_key": uuid.uuid4(), "choice": "1", "held": text, "revises": text, **said, **mark}
+        given = {
+            "idempotency_key": uuid.uuid4(),
+            "choice": "1",
+            "held": text,
+            "revises": text,
+            **said,
+            **mark,
+        }
         yield post(client, url("answer", assignment=lease.public_id), given)
         assert lease.judgments.count() == 1, text[:80]
         if number % 4 == 0:
@@ -160,7 +182,9 @@ def account_names(clients: dict[str, Client]) -> Answers:
     """Names that only the database takes, from another program say, and those typed in the administration."""
     names = {normalize("NFKC", fit(text, 150)): text for text in KEPT}
     for name, text in names.items():
-        user = make_user(name, first_name=name, last_name=name, email=text[:200], is_staff=True, is_superuser=True)
+        user = make_user(
+            name, first_name=name, last_name=name, email=text[:200], is_staff=True, is_superuser=True
+        )
         make_membership(Project.objects.get(slug="demo"), user, "admin")
         own = signed_in(user)
         own.raise_request_exception = False
@@ -169,7 +193,12 @@ def account_names(clients: dict[str, Client]) -> Answers:
     yield get(clients["root"], reverse("admin:rating_user_changelist"))
     password = "a long enough one"
     for name in UNSTORED:
-        data = {"username": RAW[name], "password1": password, "password2": password, "usable_password": "true"}
+        data = {
+            "username": RAW[name],
+            "password1": password,
+            "password2": password,
+            "usable_password": "true",
+        }
         yield post(clients["root"], reverse("admin:rating_user_add"), data)
 
 
@@ -221,7 +250,10 @@ def import_rows(clients: dict[str, Client]) -> Answers:
     assert {prompt.messages[0]["content"] for prompt in Prompt.objects.all()} >= set(KEPT)
     for text in TEXTS:
         bad = [{"prompt": [{"role": text, "content": text}]}, {"prompt": "x", "kind": text}]
-        bad += [{"prompt": "x", "responses": [{text: text}]}, {"prompt": "x", "metadata": {text: {text: "\ud800"}}}]
+        bad += [
+            {"prompt": "x", "responses": [{text: text}]},
+            {"prompt": "x", "metadata": {text: {text: "\ud800"}}},
+        ]
         bad += [{"chosen": text, "rejected": text}, {"prompt": text, "responses": text}]
         yield upload(client, packed(*bad))
         yield upload(client, text.encode(errors="surrogatepass"), fmt=text)
@@ -263,7 +295,14 @@ def headers(clients: dict[str, Client]) -> Answers:
     lease = get(clients["rater"], url("judge")).context["lease"]
     for text in TEXTS:
         value = fit(text, 500).encode(errors="replace").decode("latin-1")
-        names = ("X-Ratchet-Account", "HX-Request", "HX-Current-URL", "Accept-Language", "X-CSRFToken", "Referer")
+        names = (
+            "X-Ratchet-Account",
+            "HX-Request",
+            "HX-Current-URL",
+            "Accept-Language",
+            "X-CSRFToken",
+            "Referer",
+        )
         sent = dict.fromkeys(names, value)
         yield post(clients["rater"], url("answer", assignment=lease.public_id), {"choice": "1"}, headers=sent)
 

@@ -13,14 +13,12 @@ from tests.conftest import signed_in
 from tests.factories import make_prompt, make_user
 from tests.hostile import RAW, STORED, UNSTORED, faults_of, fit, get, post
 from tests.training.rows import make_evaluation, make_rival, make_run
-from training.models import DatasetSnapshot, RunEvent, TrainingRun, Trigger
+from training.models import RunEvent, Trigger
 from training.recipes.spec import RECIPES
-from training.services.claims import fail_run
 from training.services.events import store_new_events
 from training.services.outcomes import settle_run
-from training.services.promotions import promote_version, undo_promotion
+from training.services.promotions import undo_promotion
 from training.services.sampling import store_responses
-from training.services.storable import make_storable
 from training.settings_form import TRAINABLE
 
 pytestmark = pytest.mark.django_db
@@ -56,9 +54,16 @@ def odd_plans(text: str) -> list[str]:
 def trigger(clients: dict[str, Client], project: Project) -> Answers:
     client, there = clients["operator"], url("new_trigger")
     for number, text in enumerate(TEXTS):
-        yield post(client, there, {"name": fit(text, 120), "enabled": "on", "every_judgments": 5, "plan": PLAN})
+        yield post(
+            client, there, {"name": fit(text, 120), "enabled": "on", "every_judgments": 5, "plan": PLAN}
+        )
         plans = odd_plans(text)
-        odd = {"name": text, "every_judgments": text, "schedule": fit(text, 100), "plan": plans[number % len(plans)]}
+        odd = {
+            "name": text,
+            "every_judgments": text,
+            "schedule": fit(text, 100),
+            "plan": plans[number % len(plans)],
+        }
         yield post(client, there, odd)
         for plan in plans if text in map(RAW.get, UNSTORED) else ():
             yield post(client, there, {"name": "x", "every_judgments": 5, "plan": plan})
@@ -87,7 +92,9 @@ def admin_version(clients: dict[str, Client], project: Project) -> Answers:
     for number, text in enumerate(TEXTS):
         names = ("name", "base", "adapter", "system_prompt")
         fine = {name: fit(text, 60) for name in names} | {"kind": "policy", "project": project.pk}
-        yield post(client, add, fine | {"name": f"{number} {fit(text, 60)}", "files": json.dumps({text: text})})
+        yield post(
+            client, add, fine | {"name": f"{number} {fit(text, 60)}", "files": json.dumps({text: text})}
+        )
         if number % 6 == 0:
             odd = dict.fromkeys((*names, "kind", "endpoint", "files"), text)
             yield post(client, add, odd | {"project": project.pk})
@@ -117,7 +124,9 @@ def new_run(clients: dict[str, Client], project: Project) -> Answers:
     for number, text in enumerate(TEXTS[::3]):
         recipe = TRAINABLE[number % len(TRAINABLE)]
         names = [f"s-{name}" for name in RECIPES[recipe].model_fields]
-        data = dict.fromkeys(names, text) | dict.fromkeys(("s-lora.r", "s-lora.targets", "s-probes.count"), text)
+        data = dict.fromkeys(names, text) | dict.fromkeys(
+            ("s-lora.r", "s-lora.targets", "s-probes.count"), text
+        )
         yield post(client, url("new_run"), data | {"recipe": recipe, "policy": text, "snapshot": text})
     pk = project.model_versions.first().pk
     for text in TEXTS[::4]:
@@ -129,7 +138,12 @@ def query(clients: dict[str, Client], project: Project) -> Answers:
     client = clients["operator"]
     for text in TEXTS:
         yield get(client, url("runs"), {"page": text})
-        yield get(client, url("overview"), {"seen": text}, headers={"HX-Request": text[:20].encode(errors="replace").decode("latin-1")})
+        yield get(
+            client,
+            url("overview"),
+            {"seen": text},
+            headers={"HX-Request": text[:20].encode(errors="replace").decode("latin-1")},
+        )
     for text in TEXTS[::6]:
         yield get(client, url("export"), {"format": text, "split": text})
         yield get(client, url("export"), {"format": "sft", "split": text})
@@ -143,18 +157,50 @@ def run_directory(clients: dict[str, Client], project: Project) -> Answers:
     lines: list[Any] = []
     for text in TEXTS:
         talk = [{"role": text, "content": text}]
-        lines += [{"event": text, "step": text, "time": text}, {"event": "warning", "message": text, text: text}]
-        lines += [{"event": "samples", "phase": text, "rows": [{"prompt": talk, "response": text}], "step": 1}]
-        lines += [{"event": "metrics", "step": 1, "values": {text: 1.5, "loss": text}}, {"event": "started", "device": text}]
-    odd = [{"event": "metrics", "step": 2, "values": value} for value in (None, [1], "x", {"loss": None}, {"loss": [1]})]
+        lines += [
+            {"event": text, "step": text, "time": text},
+            {"event": "warning", "message": text, text: text},
+        ]
+        lines += [
+            {"event": "samples", "phase": text, "rows": [{"prompt": talk, "response": text}], "step": 1}
+        ]
+        lines += [
+            {"event": "metrics", "step": 1, "values": {text: 1.5, "loss": text}},
+            {"event": "started", "device": text},
+        ]
+    odd = [
+        {"event": "metrics", "step": 2, "values": value}
+        for value in (None, [1], "x", {"loss": None}, {"loss": [1]})
+    ]
     odd += [{"event": "metrics", "step": 3, "values": {"loss": 10**400, "kl": -1e308, "reward": 1e308}}]
-    odd += [{"event": "evaluation", "step": 2, "values": value} for value in (None, [1], {"accuracy": "x"}, {"loss": {}})]
-    odd += [{"event": "samples", "step": 2, "rows": value} for value in (None, {}, [1], [{}], [{"prompt": 5, "response": 7}])]
-    odd += [{"event": "samples", "rows": [{"prompt": [5, {"role": 1}], "response": ["x"]}]}, {"event": "warning"}]
-    odd += [{"event": "started", "parameters": ["x"], "versions": "x"}, {"event": "progress", "total_steps": "x"}, [1], 5]
-    raw = [json.dumps(line) for line in (*lines, *odd)] + ['{"event": "metrics", "step": 4, "values": {"loss": 1e999}}']
-    raw += ['{"event": "warning", "message": ' + "[" * depth + "]" * depth + "}" for depth in (400, 980, 5000, 100_000)]
-    (run.directory / "events.jsonl").write_text("\n".join((*raw, *TEXTS, "")), errors="surrogatepass", newline="")
+    odd += [
+        {"event": "evaluation", "step": 2, "values": value}
+        for value in (None, [1], {"accuracy": "x"}, {"loss": {}})
+    ]
+    odd += [
+        {"event": "samples", "step": 2, "rows": value}
+        for value in (None, {}, [1], [{}], [{"prompt": 5, "response": 7}])
+    ]
+    odd += [
+        {"event": "samples", "rows": [{"prompt": [5, {"role": 1}], "response": ["x"]}]},
+        {"event": "warning"},
+    ]
+    odd += [
+        {"event": "started", "parameters": ["x"], "versions": "x"},
+        {"event": "progress", "total_steps": "x"},
+        [1],
+        5,
+    ]
+    raw = [json.dumps(line) for line in (*lines, *odd)] + [
+        '{"event": "metrics", "step": 4, "values": {"loss": 1e999}}'
+    ]
+    raw += [
+        '{"event": "warning", "message": ' + "[" * depth + "]" * depth + "}"
+        for depth in (400, 980, 5000, 100_000)
+    ]
+    (run.directory / "events.jsonl").write_text(
+        "\n".join((*raw, *TEXTS, "")), errors="surrogatepass", newline=""
+    )
     (run.directory / "log.txt").write_text("\n".join(TEXTS), errors="surrogatepass")
     while store_new_events(run, run.attempt):
         pass
@@ -180,10 +226,15 @@ def ended_runs(clients: dict[str, Client], project: Project) -> Answers:
         error = {"code": texts[1], "message": "".join(texts)}
         results.append({"status": "failed", "error": error, "environment": environment, **figures})
     results += [{"status": "failed", "error": value} for value in ("x", None, [], {"code": 5, "message": {}})]
-    results += [{"status": "failed", "metrics": value} for value in ([], "x", {"loss": None}, {"loss": "x"}, {"loss": 10**400})]
+    results += [
+        {"status": "failed", "metrics": value}
+        for value in ([], "x", {"loss": None}, {"loss": "x"}, {"loss": 10**400})
+    ]
     results += [{"status": "failed", "environment": value, "dataset": value} for value in ([], "x", 5)]
     results += [{"status": "succeeded", "kind": text, "model": text} for text in TEXTS[::30]]
-    raw = [json.dumps(result) for result in results] + ['{"status": "failed", "metrics": {"loss": 1e999, "x": NaN}}']
+    raw = [json.dumps(result) for result in results] + [
+        '{"status": "failed", "metrics": {"loss": 1e999, "x": NaN}}'
+    ]
     raw += ['{"status": ' + "[" * depth for depth in (900, 100_000)] + ["[" * 900 + "]" * 900, ""]
     for text in raw:
         run = make_run(project, "running", lease_until="2100-01-01T00:00Z")
@@ -204,7 +255,14 @@ def samples(clients: dict[str, Client], project: Project) -> Answers:
     rows = []
     for number, text in enumerate(TEXTS):
         prompt = make_prompt(project, f"Question {number}?")
-        row = {"prompt_id": prompt.text_hash, "temperature": 1, "top_p": 1, "seed": 1, "tokens": 9, "finished": True}
+        row = {
+            "prompt_id": prompt.text_hash,
+            "temperature": 1,
+            "top_p": 1,
+            "seed": 1,
+            "tokens": 9,
+            "finished": True,
+        }
         rows += [row | {"response": said, "index": place} for place, said in enumerate((text, f"{text}."))]
     (run.directory / "output" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     stored = store_responses(run)
@@ -212,7 +270,9 @@ def samples(clients: dict[str, Client], project: Project) -> Answers:
     assert set(KEPT) <= set(Completion.objects.values_list("text", flat=True))
     evaluation = make_evaluation(project, make_rival(project, "candidate"), version, wins=1, state="closed")
     places = evaluation.places.select_related("item")
-    for completion, text in zip(places.get().item.completions.all(), (RAW["md-fence"], RAW["tex-many"]), strict=True):
+    for completion, text in zip(
+        places.get().item.completions.all(), (RAW["md-fence"], RAW["tex-many"]), strict=True
+    ):
         Completion.objects.filter(pk=completion.pk).update(text=text)
     yield get(clients["operator"], url("evaluation", number=evaluation.number))
 
