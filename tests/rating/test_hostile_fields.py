@@ -354,3 +354,22 @@ def stage(settings, project: Project, clients: dict[str, Client]) -> dict[str, C
 def test_no_text_breaks_anything(stage, scene, caplog):
     assert [fault for got in SCENES[scene](stage) for fault in faults_of(got)] == []
     assert [record for record in caplog.records if getattr(record, "status_code", 0) >= 500] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "limit"),
+    [
+        ("settings", "name", 120),
+        ("settings", "description", None),
+        ("publish_guidelines", "text", 50_000),
+        ("members", "username", 150),
+    ],
+)
+def test_unfit_texts_are_refused_by_name(clients, project, name, field, limit):
+    data = SETTLED | {"name": "Fine", "role": "rater"}
+    for text in ["a\x00b", *(["x" * (limit + 1)] if limit else [])]:
+        got = post(clients["admin"], url(name), data | {field: text})
+        form = got.context["guidelines_form" if name == "publish_guidelines" else "form"]
+        assert got.status_code == 422
+        assert list(form.errors) == [field]
+        assert str(form.errors[field]) in got.content.decode()
