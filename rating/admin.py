@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from rating.models import (
@@ -31,14 +32,29 @@ from rating.models import (
     User,
 )
 
-admin.site.register(User, UserAdmin)
+MAX_SEARCH = 200
 
 
-class RoomAdmin(admin.ModelAdmin):
+class ShortSearch(admin.ModelAdmin):
+    """A search of a few words: each is a condition of the query, and SQLite takes no more than a thousand."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The rows that fit the first words."""
+        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH])
+
+
+class RoomAdmin(ShortSearch):
     """Short pages, counted once: a second count of a million rows says nothing."""
 
     list_per_page = 50
     show_full_result_count = False
+
+
+@admin.register(User)
+class AccountAdmin(ShortSearch, UserAdmin):
+    """Accounts; what they may do is said per project."""
 
 
 class ReadOnlyAdmin(RoomAdmin):
@@ -64,7 +80,8 @@ class ProjectAdmin(RoomAdmin):
     list_display = ("name", "slug", "overlap", "queue_strategy", "created_at", "archived_at")
     search_fields = ("name", "slug")
     autocomplete_fields = ("created_by",)
-    readonly_fields = ("eval_percent", "created_at")
+    # The page of ways of asking checks the reasons; raw JSON could hold half a character.
+    readonly_fields = ("eval_percent", "span_reasons", "created_at")
 
 
 @admin.register(Guidelines)
@@ -138,6 +155,8 @@ class ModelVersionAdmin(RoomAdmin):
     list_filter = ("kind",)
     search_fields = ("name", "project__name", "project__slug")
     autocomplete_fields = ("project", "parent")
+    # Facts about files, found out when they were hashed.
+    readonly_fields = ("tokenizer_hash", "chat_template_hash", "files")
 
 
 @admin.register(Prompt)

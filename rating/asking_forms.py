@@ -236,7 +236,8 @@ def add_row(data: QueryDict, name: str) -> QueryDict:
     """The data that was sent, with one more empty row for dimensions or questions."""
     copy = data.copy()
     total = copy.get(f"{name}-TOTAL_FORMS", "0")
-    if name in ("dimensions", "questions") and total.isdecimal() and int(total) < MAX_QUESTIONS:
+    counted = total.isdecimal() and len(total) < 4 and int(total) < MAX_QUESTIONS
+    if name in ("dimensions", "questions") and counted:
         copy[f"{name}-TOTAL_FORMS"] = str(int(total) + 1)
         first = DimensionForm() if name == "dimensions" else QuestionForm()
         for field, widget in first.fields.items():

@@ -13,6 +13,8 @@ from django.test import Client
 from rating.models import Project, Role, User
 from tests.factories import make_membership, make_project, make_user
 
+pytest.register_assert_rewrite("tests.hostile")
+
 
 @pytest.fixture(autouse=True)
 def cheap_passwords(settings) -> None:

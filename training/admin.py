@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from rating.admin import ShortSearch
 from training.models import (
     DatasetSnapshot,
     Evaluation,
@@ -19,7 +20,7 @@ from training.models import (
 )
 
 
-class RecordAdmin(admin.ModelAdmin):
+class RecordAdmin(ShortSearch):
     """Pages of rows that the program writes and nobody changes by hand."""
 
     show_full_result_count = False

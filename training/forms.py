@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from rating.models import ModelVersion, Project
 from training.models import DatasetSnapshot, Trigger
 from training.services.evaluations import EVALUATION_PROMPTS
+from training.services.storable import read_json, refuse_number
 
 FREEZE = "now"
 SNAPSHOTS_OFFERED = 100
@@ -110,8 +111,8 @@ class TriggerForm(forms.Form):
 
     def clean_plan(self) -> Any:
         try:
-            return json.loads(self.cleaned_data["plan"])
-        except (ValueError, RecursionError) as error:
+            return read_json(self.cleaned_data["plan"], odd_number=refuse_number)
+        except ValueError as error:
             raise forms.ValidationError(
                 gettext("This is not JSON: %(error)s. See the example below.") % {"error": error}
             ) from None

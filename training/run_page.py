@@ -48,6 +48,7 @@ def read_progress(run: TrainingRun) -> dict[str, Any]:
 def read_run(run: TrainingRun) -> dict[str, Any]:
     """Everything on the page of a run."""
     result = run.result or {}
+    environment = result.get("environment") or {}
     started = RunEvent.objects.filter(run=run, kind="started").order_by("-pk").first()
     changed, rest = describe_settings(run)
     return read_progress(run) | {
@@ -61,12 +62,11 @@ def read_run(run: TrainingRun) -> dict[str, Any]:
         "rest": rest,
         "can_clone": run.recipe in TRAINABLE,
         "started": started.data if started else {},
-        "versions": (started.data.get("versions") if started else None)
-        or result.get("environment", {}).get("versions", {}),
+        "versions": (started.data.get("versions") if started else None) or environment.get("versions"),
         "rows": count_rows(run),
-        "environment": result.get("environment", {}),
-        "datasets": result.get("dataset", {}),
-        "metrics": sorted(result.get("metrics", {}).items()),
+        "environment": environment,
+        "datasets": result.get("dataset") or {},
+        "metrics": sorted((result.get("metrics") or {}).items()),
         "command": repeat_command(run),
     }
 

@@ -56,7 +56,7 @@ emit("started", total_steps=3, resumed_from=None)
 if play == "garbage":
     with (run / "events.jsonl").open("ab") as file:
         file.write(b"not json\n\n\xff\xfe\n")
-        file.write(b'{"event": "metrics", "step": 1, "values": {"loss": "\\u0000\\ud800"}}\n')
+        file.write(b'{"event": "metrics", "step": 1, "values": {}, "note": "\\u0000\\ud800"}\n')
 if play == "checkpoint-then-die":
     emit("checkpoint", step=2)
 if play in ("die", "checkpoint-then-die"):

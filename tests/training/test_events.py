@@ -53,7 +53,7 @@ def test_lines_become_rows_once(run):
 
 
 def test_half_a_line_waits_for_its_end(run):
-    whole = line("samples", step=1, rows=[{"response": "Zürich 🙂"}])
+    whole = line("samples", step=1, rows=[{"prompt": [], "response": "Zürich 🙂"}])
     for cut in range(1, len(whole) - 1, 7):
         append(run, whole[:cut])
         assert store_new_events(run, 1) == 0
@@ -99,9 +99,32 @@ def test_what_is_no_event_becomes_a_warning(run, text):
 
 
 def test_odd_values_are_made_storable(run):
-    append(run, '{"event": "metrics", "time": 1e300, "values": {"loss": NaN, "a\\u0000": ["\\ud800"]}}\n')
+    append(
+        run,
+        '{"event": "metrics", "time": 1e300, "values": {"loss": NaN, "a\\u0000": 1e999}, "b": ["\\ud800"]}\n',
+    )
     assert store_new_events(run, 1) == 1
-    assert RunEvent.objects.get().data == {"values": {"loss": None, "a\ufffd": ["\ufffd"]}}
+    assert RunEvent.objects.get().data == {"values": {"loss": None, "a\ufffd": None}, "b": ["\ufffd"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"event": "metrics", "step": 1, "values": [1]}',
+        '{"event": "metrics", "step": 1, "values": {"loss": "x"}}',
+        '{"event": "samples", "rows": [{"prompt": "x", "response": "y"}]}',
+        '{"event": "samples", "rows": [{"prompt": [], "response": 5}]}',
+        '{"event": "started", "parameters": []}',
+        '{"event": "warning", "message": ' + "[" * 60 + "]" * 60 + "}",
+        '{"event": "warning", "message": ' + "[" * 100_000,
+    ],
+)
+def test_a_line_that_no_page_could_show_becomes_a_warning(run, text):
+    append(run, text + "\n")
+    assert store_new_events(run, 1) == 1
+    event = RunEvent.objects.get()
+    assert event.kind == "warning"
+    assert "cannot be read" in event.data["message"]
 
 
 def test_one_query_to_move_on_and_one_to_store(run, django_assert_num_queries):

@@ -155,7 +155,7 @@ def test_damaged_event_lines_become_warnings(run):
     warnings = [event.data["message"] for event in run.events.filter(kind="warning")]
     assert len(warnings) == 2
     assert all("cannot be read" in warning for warning in warnings)
-    assert run.events.filter(kind="metrics").first().data["values"]["loss"] == "\ufffd\ufffd"
+    assert run.events.filter(kind="metrics").first().data["note"] == "\ufffd\ufffd"
 
 
 def test_a_missing_model_fails_the_run_and_the_next_one_goes_on(project, present, run, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.utils import timezone
 from training.models import RunEvent, TrainingRun
 from training.recipes.spec import EVENTS_FILE
 from training.services.claims import held
-from training.services.storable import make_storable
+from training.services.storable import forget_number, make_storable, read_json
 
 MAX_BYTES = 4_000_000
 
@@ -59,10 +58,10 @@ def read_chunk(run: TrainingRun) -> bytes:
 def parse_event(run: TrainingRun, attempt: int, line: bytes) -> RunEvent:
     """One line as an unsaved row; a line that is damaged becomes a warning that says so."""
     try:
-        data = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda name: None)
+        data = read_json(line.decode("utf-8", "replace"), odd_number=forget_number)
     except ValueError:
         data = None
-    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str) or not has_its_shape(data):
         text = line[:200].decode("utf-8", "replace")
         data = {"event": "warning", "message": f"A line of {EVENTS_FILE} cannot be read: {text}"}
     data = make_storable(data)
@@ -75,6 +74,37 @@ def parse_event(run: TrainingRun, attempt: int, line: bytes) -> RunEvent:
         step=step if is_count(step) else None,
         data=data,
         happened_at=time_of(seconds),
+    )
+
+
+def has_its_shape(data: dict[str, Any]) -> bool:
+    """Whether what pages read of an event is there, and is of the kind that they expect."""
+    kind = data["event"]
+    if kind in ("metrics", "evaluation"):
+        return is_figures(data.get("values", {}))
+    if kind == "samples":
+        rows = data.get("rows", [])
+        return isinstance(rows, list) and all(map(is_sample, rows))
+    if kind == "started":
+        return all(isinstance(data.get(name, {}), dict) for name in ("parameters", "versions"))
+    return True
+
+
+def is_figures(value: object) -> bool:
+    """Whether it is figures by their names; one that was no number is None."""
+    return isinstance(value, dict) and all(
+        one is None or isinstance(one, int | float) for one in value.values()
+    )
+
+
+def is_sample(row: object) -> bool:
+    """Whether it is a conversation and the response to it."""
+    if not isinstance(row, dict) or not isinstance(row.get("response"), str):
+        return False
+    messages = row.get("prompt")
+    return isinstance(messages, list) and all(
+        isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str)
+        for one in messages
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from typing import Any
@@ -21,9 +20,11 @@ from training.services.claims import (
     renew_lease,
 )
 from training.services.evaluations import EvaluationError, open_evaluation, start_evaluation
+from training.services.events import is_figures
 from training.services.runs import ACTIVE, Purpose
 from training.services.sampling import store_responses
 from training.services.sentences import Sentence
+from training.services.storable import forget_number, make_storable, read_json
 from training.services.versions import VersionError, describe_output, register_version
 
 LOG_FILE = "log.txt"
@@ -36,10 +37,19 @@ def read_result(run: TrainingRun) -> dict[str, Any] | None:
     path = run.directory / RESULT_FILE
     if not path.exists():
         return None
-    result = json.loads(path.read_text("utf-8"))
-    if not isinstance(result, dict) or result.get("status") not in RUN_STATUSES:
+    result = read_json(path.read_text("utf-8"), odd_number=forget_number)
+    if not isinstance(result, dict) or result.get("status") not in RUN_STATUSES or not has_its_shape(result):
         raise ValueError(f"{path} was changed and cannot be read.")
-    return result
+    stored: dict[str, Any] = make_storable(result)
+    return stored
+
+
+def has_its_shape(result: dict[str, Any]) -> bool:
+    """Whether the parts that are read of a result are of the kind that is expected."""
+    parts = [result.get(name) or {} for name in ("error", "metrics", "environment", "dataset")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    return is_figures(parts[1]) and isinstance(parts[2].get("versions") or {}, dict)
 
 
 def settle_run(run: TrainingRun, attempt: int, exit_status: int | None) -> bool:

@@ -19,11 +19,6 @@ PURPOSES = {
     TrainingRun.Purpose.EVALUATE: gettext_noop("Evaluation"),
     TrainingRun.Purpose.COLLECT: gettext_noop("New responses"),
 }
-ROLES = {
-    "system": pgettext_lazy("who says a message", "System"),
-    "user": pgettext_lazy("who says a message", "User"),
-    "assistant": pgettext_lazy("who says a message", "Assistant"),
-}
 # What the recipes call the weights that they count.
 WEIGHTS = {"total": gettext_noop("Weights in all"), "trainable": gettext_noop("Weights that learn")}
 # d, h, min and s are days, hours, minutes and seconds. Two units that follow one another, and each alone.
@@ -124,12 +119,6 @@ def weights_word(kind: str) -> str:
 def whole(count: float) -> int:
     """A measured count as the whole number that it is: plural forms ask for one."""
     return round(count)
-
-
-@register.filter
-def role_word(role: str) -> str:
-    """Who speaks in a conversation; a role that is not known as it is."""
-    return str(ROLES.get(role, role))
 
 
 @register.filter

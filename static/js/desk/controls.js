@@ -37,7 +37,8 @@ function keyOf(event, actions) {
 function print(keys) {
   for (const printed of document.querySelectorAll("kbd[data-for]")) printed.textContent = keys[printed.dataset.for]?.toUpperCase() ?? "";
   for (const input of document.querySelectorAll("#desk [data-key], #desk-skip [data-key]")) {
-    const key = { yes: keys.yes, no: keys.no }[input.value] ?? keys[`answer_${input.dataset.key}`];
+    // The words of an option may be those of anything that every object has.
+    const key = input.dataset.key in ANSWERS ? keys[ANSWERS[input.dataset.key]] : keys[`answer_${input.dataset.key}`];
     const printed = input.closest("label")?.querySelector("kbd");
     if (printed && key) printed.textContent = key.toUpperCase();
   }
