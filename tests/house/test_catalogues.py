@@ -159,3 +159,7 @@ def test_the_catalogue_has_the_words_of_today(entries, words):
     assert sorted(str(key) for key in written - words) == [], (
         "Run `make messages`: these are no longer there."
     )
+
+
+def test_every_language_that_can_be_chosen_is_shipped():
+    assert {to_locale(code) for code, _ in settings.LANGUAGES} - {"en"} == {path.name for path in LOCALE.iterdir()}
