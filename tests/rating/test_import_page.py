@@ -6,7 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from rating.models import Prompt
-from tests.rating.imports import counts, hh, jsonl, zipped
+from tests.rating.imports.files import counts, hh, jsonl, zipped
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +37,7 @@ def test_a_file_goes_in_and_is_reported(project, admin_client):
     for words in (
         "3 rows: 1 taken, 2 left out",
         "Both responses are the same",
-        "opposite preference",
+        "judged otherwise",
         "pairs.jsonl.gz",
     ):
         assert words in page
