@@ -24,6 +24,7 @@ from rating.services.imports.writing import Writer, open_writer, write_rows
 # A batch is a transaction: on SQLite nobody else writes meanwhile, so it is to be short.
 BATCH_ROWS = 2000
 BATCH_CHARACTERS = 8_000_000
+DRY_ROWS = 20_000
 LOOKED_AT = 20
 ATTEMPTS = 3
 # SQLite: raters who wait for the lock look for it every few milliseconds.
@@ -49,7 +50,7 @@ class Position:
 
 
 Keep = Callable[[Position, int], None]
-"""Called within each batch's transaction with the position and the number of checked rows."""
+"""Called with the position after each batch, within its transaction, and the number of checked rows."""
 
 
 def import_file(
@@ -77,7 +78,7 @@ def import_file(
         format: one of FORMATS; `auto` looks at the first rows.
         columns: which column is what, for the format `columns`.
         source: where the prompts came from, kept on each new one (at most 200 characters).
-        dry_run: do everything in one transaction, report it, and keep nothing.
+        dry_run: do everything, report it, and keep nothing.
         max_bytes: how much may come out of a packed file.
         rejects: where bad rows are written to; with it, the good ones are taken nevertheless.
         progress: told now and then how many bytes of the file were read.
@@ -95,9 +96,7 @@ def import_file(
     stage = stage_file(project, file, read, report, bounds=bounds, rejects=rejects, progress=progress)
     try:
         if dry_run:
-            with transaction.atomic():
-                stored = store_stage(project, stage, source[:200], Position(), None)
-                transaction.set_rollback(True)
+            stored = try_stage(project, stage, source[:200], keep)
         else:
             stored = store_stage(project, stage, source[:200], position or Position(), keep)
     finally:
@@ -141,6 +140,23 @@ def store_stage(
     return writer.report
 
 
+def try_stage(project: Project, stage: Stage, source: str, keep: Keep | None) -> ImportReport:
+    """What storing the checked rows would do; every batch is undone, so that raters wait for one at most.
+
+    A row that repeats one of an earlier batch is counted as new: what would show it is undone.
+    """
+    writer, position = open_writer(project, source), Position()
+    for batch in batches(stage, 0, DRY_ROWS):
+        with transaction.atomic():
+            write_rows(writer, batch)
+            transaction.set_rollback(True)
+        writer.raters.clear()
+        position.rows += len(batch)
+        if keep:
+            keep(position, stage.count)
+    return writer.report
+
+
 def store_batch(
     writer: Writer, batch: list[Staged], position: Position, keep: Keep | None, total: int
 ) -> Writer:
@@ -167,7 +183,7 @@ def store_batch(
     raise AssertionError("the last attempt returns or raises")
 
 
-def batches(stage: Stage, skip: int) -> Iterator[list[Staged]]:
+def batches(stage: Stage, skip: int, size: int | None = None) -> Iterator[list[Staged]]:
     """The checked rows after the first `skip`, in runs that are stored together."""
     batch: list[Staged] = []
     characters = 0
@@ -176,7 +192,7 @@ def batches(stage: Stage, skip: int) -> Iterator[list[Staged]]:
             continue
         batch.append(row)
         characters += len(row.messages) + sum(len(response[0]) for response in row.responses)
-        if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+        if len(batch) >= (size or BATCH_ROWS) or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:
