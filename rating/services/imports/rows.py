@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from json.encoder import encode_basestring as quote
+from json.encoder import encode_basestring_ascii as quote_ascii
 from typing import Any
 
-from rating.services.texts import Message, TextError, check_text, hash_messages
+from rating.services.texts import Message, TextError, check_text, hash_text
 
 MAX_DEPTH = 50
 MAX_MODEL_NAME = 200
@@ -19,6 +21,13 @@ class Response:
 
     text: str
     model: str = ""
+    text_hash: str = ""
+
+    def hash(self) -> str:
+        """sha256 of the text, reckoned once."""
+        if not self.text_hash:
+            self.text_hash = hash_text(self.text)
+        return self.text_hash
 
 
 @dataclass(slots=True)
@@ -69,8 +78,8 @@ class ImportRow:
 
     @cached_property
     def prompt_hash(self) -> str:
-        """The prompt's identity within its project."""
-        return hash_messages(self.messages)
+        """The prompt's identity within its project: `hash_messages`, sooner."""
+        return hash_text(canonical(self.messages))
 
 
 @dataclass(slots=True)
@@ -83,6 +92,18 @@ class LeftOut:
 
 Read = ImportRow | LeftOut | list[ImportRow]
 """What a format makes of one row."""
+
+
+def canonical(messages: list[Message]) -> str:
+    """The messages in canonical JSON, as rating.services.texts.CANONICAL writes them, three times as fast."""
+    said = [f'{{"content":{quote(one["content"])},"role":"{one["role"]}"}}' for one in messages]
+    return f"[{','.join(said)}]"
+
+
+def stored_json(messages: list[Message]) -> str:
+    """The messages as they are stored: the JSON that Django writes."""
+    said = [f'{{"role": "{one["role"]}", "content": {quote_ascii(one["content"])}}}' for one in messages]
+    return f"[{', '.join(said)}]"
 
 
 def single(line: int, messages: list[Message], response: Response, **more: Any) -> ImportRow:

@@ -20,11 +20,13 @@ from rating.services.imports.formats.base import Row
 from rating.services.imports.opening import Bounds
 from rating.services.imports.reading import Progress, read_rows
 from rating.services.imports.reports import MAX_ERRORS, ImportFailed, ImportReport, LineError
-from rating.services.imports.rows import ImportRow, LeftOut, Read, Vote, check_json
+from rating.services.imports.rows import ImportRow, LeftOut, Read, Vote, check_json, stored_json
 from rating.services.makers import names_maker
-from rating.services.texts import Message, TextError, hash_text, split_of
+from rating.services.texts import Message, TextError, split_of
 
 MAX_RAW = 100_000
+PIECE_ROWS = 500
+PIECE_CHARACTERS = 2_000_000
 dump_json = json.JSONEncoder(ensure_ascii=True).encode
 
 StagedVote = tuple[str, int, str, int | None, list[list[int]] | None, int | None, float | None]
@@ -53,16 +55,30 @@ class Stage:
 
     file: Any = field(default_factory=lambda: tempfile.TemporaryFile(dir=staging_directory()))  # noqa: SIM115
     count: int = 0
+    waiting: list[tuple[Any, ...]] = field(default_factory=list)
+    characters: int = 0
 
     def add(self, row: Staged) -> None:
-        marshal.dump(tuple(row), self.file)
+        self.waiting.append(tuple(row))
         self.count += 1
+        self.characters += len(row.messages) + sum(len(response[0]) for response in row.responses)
+        if len(self.waiting) >= PIECE_ROWS or self.characters >= PIECE_CHARACTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as one piece with its length before it."""
+        piece = marshal.dumps(self.waiting)
+        self.file.write(len(piece).to_bytes(8, "big"))
+        self.file.write(piece)
+        self.waiting, self.characters = [], 0
 
     def __iter__(self) -> Iterator[Staged]:
+        self.flush()
         self.file.seek(0)
-        for _ in range(self.count):
+        while head := self.file.read(8):
             # Our own file of a moment ago, which has no name: nobody else writes there.
-            yield Staged._make(marshal.load(self.file))  # noqa: S302
+            piece = marshal.loads(self.file.read(int.from_bytes(head, "big")))  # noqa: S302
+            yield from map(Staged._make, piece)
 
     def close(self) -> None:
         self.file.close()
@@ -92,9 +108,9 @@ class Checker:
             row.line,
             row.prompt_hash,
             split_of(row.messages, self.project.eval_percent).value,
-            dump_json(row.messages),
+            stored_json(row.messages),
             dump_json(row.metadata) if row.metadata else "{}",
-            [(one.text, hash_text(one.text), one.model, names_maker(one.text)) for one in row.responses],
+            [(one.text, one.hash(), one.model, names_maker(one.text)) for one in row.responses],
             row.items,
             [self.stage_vote(vote) for vote in row.votes] if row.votes else [],
             list(row.noted),

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from rating.models import Completion, Item, Judgment, Prompt, Rater
 from rating.services.imports import Position, import_file
+from rating.services.imports.rows import canonical, stored_json
 from rating.services.items import create_item
+from rating.services.texts import CANONICAL
 from tests.factories import make_completion, make_item, make_judgment, make_project, make_prompt
 from tests.rating.imports.files import HH, counts, hh, jsonl, take, zipped
 
@@ -395,3 +397,12 @@ def test_an_import_that_was_stopped_goes_on_where_it_was(project, monkeypatch):
     assert (report.rows, report.taken, report.judgments) == (50, 30, 30)
     assert report.left_out["repeated"].count == 20
     assert Judgment.objects.count() == 30
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=30)), max_size=4)
+)
+def test_messages_are_written_as_everywhere_else(turns):
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert canonical(messages) == CANONICAL.encode(messages)
+    assert stored_json(messages) == json.dumps(messages)

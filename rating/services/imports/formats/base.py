@@ -156,7 +156,7 @@ def judged_pair(row: ImportRow, chosen: Response, rejected: Response, rater: str
     """
     if chosen.text == rejected.text:
         return LeftOut(row.line, "equal")
-    pair = sorted([chosen, rejected], key=lambda one: hash_text(f"{row.prompt_hash}:{one.text}"))
+    pair = sorted([chosen, rejected], key=lambda one: hash_text(row.prompt_hash + one.hash()))
     row.responses = pair
     row.items = [[0, 1]]
     row.votes = [Vote(rater, choice="prefer", preferred=pair.index(chosen))]
@@ -189,7 +189,7 @@ def read_rater(source: str, value: object, field: str) -> str:
 
 def read_time(value: object) -> float | None:
     """Seconds since 1970 of a number or an ISO 8601 text; None when it is neither or lies ahead."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
     try:
         seconds = (
