@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -63,17 +64,40 @@ def insert_rows(
     return ids
 
 
+def find_hashes(
+    model: type[models.Model], column: str, project: int, hashes: Sequence[str]
+) -> list[tuple[str, int]]:
+    """(hash, id) of the project's rows with one of these hashes, in one query without a variable for each."""
+    if not hashes:
+        return []
+    table = connection.ops.quote_name(model._meta.db_table)
+    among = "= ANY(%s)" if connection.vendor == "postgresql" else "IN (SELECT value FROM json_each(%s))"
+    wanted = list(hashes) if connection.vendor == "postgresql" else json.dumps(list(hashes))
+    with connection.cursor() as cursor:
+        query = f"SELECT {column}, id FROM {table} WHERE project_id = %s AND {column} {among}"  # noqa: S608  # names
+        cursor.execute(query, [project, wanted])
+        found: list[tuple[str, int]] = cursor.fetchall()
+    return found
+
+
 def complete_rows(
     ids: Sequence[int],
     values: Sequence[Sequence[Any]],
     converters: Sequence[tuple[int, Converter]],
     defaults: tuple[Any, ...],
-) -> Iterator[Sequence[Any]]:
+) -> Iterable[Sequence[Any]]:
     """Each row as the database takes it: its id, its values, the defaults."""
     if not converters:
-        for pk, row in zip(ids, values, strict=True):
-            yield (pk, *row, *defaults)
-        return
+        return [(pk, *row, *defaults) for pk, row in zip(ids, values, strict=True)]
+    return convert_rows(ids, values, converters, defaults)
+
+
+def convert_rows(
+    ids: Sequence[int],
+    values: Sequence[Sequence[Any]],
+    converters: Sequence[tuple[int, Converter]],
+    defaults: tuple[Any, ...],
+) -> Iterator[Sequence[Any]]:
     for pk, row in zip(ids, values, strict=True):
         complete = [pk, *row, *defaults]
         for place, convert in converters:
@@ -86,8 +110,9 @@ def new_uuids(count: int) -> list[str]:
     assert count <= 1 << 20
     head = (int(time.time() * 1000) << 80) | (7 << 76) | (0b10 << 62)
     # After the time 12 and 8 bits of counting, then 54 of chance.
+    chance = struct.unpack(f">{count}Q", os.urandom(8 * count))
     return [
-        f"{head + ((n >> 8) << 64) + ((n & 255) << 54) + secrets.randbits(54):032x}" for n in range(count)
+        f"{head + ((n >> 8) << 64) + ((n & 255) << 54) + (bits >> 10):032x}" for n, bits in enumerate(chance)
     ]
 
 

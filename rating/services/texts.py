@@ -35,6 +35,8 @@ def check_text(text: object, field: str) -> str:
         raise TextError(f"{field}: {len(text):,} characters are too many; at most {MAX_TEXT:,} are taken.")
     if "\x00" in text:
         raise TextError(f"{field}: holds a NUL character (position {text.index(chr(0))}); remove it.")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:

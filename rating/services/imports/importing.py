@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, BinaryIO
 
 from django.db import IntegrityError, connection, transaction
 
 from rating.models import Assignment, Project
+from rating.services.imports.checking import check_file
 from rating.services.imports.formats import BY_NAME, recognise
 from rating.services.imports.formats.base import Row
 from rating.services.imports.formats.columns import NAME as COLUMNS
@@ -18,13 +20,12 @@ from rating.services.imports.opening import Bounds
 from rating.services.imports.reading import Progress, first_rows
 from rating.services.imports.reports import ImportFailed, ImportReport, LineError
 from rating.services.imports.rows import Read
-from rating.services.imports.staging import Stage, Staged, stage_file
-from rating.services.imports.writing import Writer, open_writer, write_rows
+from rating.services.imports.staging import Staged, Staging
+from rating.services.imports.writing import Writer, open_writer, pieces, write_rows
 
 # A batch is a transaction: on SQLite nobody else writes meanwhile, so it is to be short.
 BATCH_ROWS = 1000
-BATCH_CHARACTERS = 8_000_000
-DRY_ROWS = 20_000
+DRY_BATCHES = 20
 LOOKED_AT = 20
 ATTEMPTS = 3
 # SQLite: who waits for the lock looks for it now and then, at first after 1, 3, 8, 18 and 33 milliseconds.
@@ -94,7 +95,7 @@ def import_file(
     bounds = Bounds(max_bytes)
     name, read = find_reader(file, format, columns, bounds)
     report = ImportReport(name, dry_run)
-    stage = stage_file(project, file, read, report, bounds=bounds, rejects=rejects, progress=progress)
+    stage = check_file(project, file, read, report, bounds=bounds, rejects=rejects, progress=progress)
     try:
         if dry_run:
             stored = try_stage(project, stage, source[:200], keep)
@@ -127,7 +128,7 @@ def find_reader(
 
 
 def store_stage(
-    project: Project, stage: Stage, source: str, position: Position, keep: Keep | None
+    project: Project, stage: Staging, source: str, position: Position, keep: Keep | None
 ) -> ImportReport:
     """Store the checked rows from the position on, in batches, each a transaction of its own."""
     writer = open_writer(project, source, position.last_prompt, position.last_item)
@@ -142,25 +143,27 @@ def store_stage(
     return writer.report
 
 
-def try_stage(project: Project, stage: Stage, source: str, keep: Keep | None) -> ImportReport:
-    """What storing the checked rows would do; every batch is undone, so that raters wait for one at most.
+def try_stage(project: Project, stage: Staging, source: str, keep: Keep | None) -> ImportReport:
+    """What storing the checked rows would do; all is undone, in parts, so that raters wait for one at most.
 
-    A row that repeats one of an earlier batch is counted as new: what would show it is undone.
+    A row that repeats one of an earlier part, of 20,000 rows, counts as new: what would show it is undone.
     """
     writer, position = open_writer(project, source), Position()
-    for batch in batches(stage, 0, DRY_ROWS):
+    rest = batches(stage, 0)
+    while tried := list(islice(rest, DRY_BATCHES)):
         with transaction.atomic():
-            write_rows(writer, batch)
+            for batch in tried:
+                write_rows(writer, batch)
             transaction.set_rollback(True)
         writer.raters.clear()
-        position.rows += len(batch)
+        position.rows += sum(map(len, tried))
         if keep:
             keep(position, stage.count)
     return writer.report
 
 
 def store_batch(
-    writer: Writer, batch: list[Staged], position: Position, keep: Keep | None, total: int
+    writer: Writer, batch: Sequence[Staged], position: Position, keep: Keep | None, total: int
 ) -> Writer:
     """Store a batch and the position after it; tried again when somebody else stored the same text first."""
     before = writer.report.to_json()
@@ -185,17 +188,11 @@ def store_batch(
     raise AssertionError("the last attempt returns or raises")
 
 
-def batches(stage: Stage, skip: int, size: int | None = None) -> Iterator[list[Staged]]:
+def batches(stage: Staging, skip: int) -> Iterator[Sequence[Staged]]:
     """The checked rows after the first `skip`, in runs that are stored together."""
-    batch: list[Staged] = []
-    characters = 0
-    for number, row in enumerate(stage):
-        if number < skip:
+    for piece in stage.pieces():
+        if skip >= len(piece):
+            skip -= len(piece)
             continue
-        batch.append(row)
-        characters += len(row.messages) + sum(len(response[0]) for response in row.responses)
-        if len(batch) >= (size or BATCH_ROWS) or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+        yield from pieces(piece[skip:], BATCH_ROWS)
+        skip = 0

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from rating.services.imports.reports import LineError
@@ -12,8 +12,10 @@ ONE_OBJECT = "each line must hold one whole JSON object"
 Rows = Iterator[tuple[int, dict[str, Any] | LineError]]
 
 
-def read_jsonl(stream: io.BufferedReader) -> Rows:
+def read_jsonl(stream: io.BufferedReader, mine: Callable[[int], bool] | None = None) -> Rows:
     """Each row as (line number from 1, object), or the error in its place; blank lines are skipped.
+
+    Lines that are not `mine`, by their number, are skipped unread.
 
     Raises:
         LineError: the file cannot be read any further (cut off, too big when unpacked).
@@ -34,7 +36,7 @@ def read_jsonl(stream: io.BufferedReader) -> Rows:
                 continue
         except LineError as error:
             raise LineError(line + 1, f"from here on {error.message}") from error
-        if not raw.isspace():
+        if not raw.isspace() and (mine is None or mine(line)):
             try:
                 row: dict[str, Any] | LineError = parse_row(line, raw)
             except LineError as error:

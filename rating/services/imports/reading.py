@@ -19,13 +19,19 @@ NO_ROWS = f"The file has no rows; {ONE_OBJECT}, or give JSON, CSV or Parquet."
 PROGRESS_ROWS = 500
 
 
-def read_rows(file: BinaryIO, bounds: Bounds | None = None, progress: Progress | None = None) -> Rows:
+def read_rows(
+    file: BinaryIO,
+    bounds: Bounds | None = None,
+    progress: Progress | None = None,
+    mine: Callable[[int], bool] | None = None,
+) -> Rows:
     """Each row as (number from 1, object), or the error in its place, in constant memory.
 
     Args:
         file: seekable, read from its beginning.
         bounds: how much may come out of a packed file.
         progress: told now and then how many bytes of the file have been read.
+        mine: whether a row of this number is wanted; the others are read and passed over.
 
     Raises:
         LineError: the file cannot be read any further (cut off, of another kind, too big when unpacked).
@@ -33,20 +39,22 @@ def read_rows(file: BinaryIO, bounds: Bounds | None = None, progress: Progress |
     bounds = bounds or Bounds()
     kind = find_kind(file, bounds)
     count = 0
-    rows = read_parquet(file, bounds) if kind == "parquet" else read_text(file, kind, bounds)
+    rows = read_parquet(file, bounds) if kind == "parquet" else read_text(file, kind, bounds, mine)
     for count, (number, row) in enumerate(rows, start=1):
-        yield number, row
+        if mine is None or mine(number):
+            yield number, row
         if progress and count % PROGRESS_ROWS == 0:
             progress(file.tell())
-    if not count:
+    if not count and mine is None:
         raise LineError(None, NO_ROWS)
 
 
-def read_text(file: BinaryIO, kind: str, bounds: Bounds) -> Rows:
+def read_text(file: BinaryIO, kind: str, bounds: Bounds, mine: Callable[[int], bool] | None = None) -> Rows:
     """The rows of a file that is text."""
     _, stream = open_unpacked(file, bounds)
-    reader = {"jsonl": read_jsonl, "json": read_json, "csv": read_csv}[kind]
-    return reader(stream)
+    if kind == "jsonl":
+        return read_jsonl(stream, mine)
+    return read_json(stream) if kind == "json" else read_csv(stream)
 
 
 def find_kind(file: BinaryIO, bounds: Bounds) -> str:

@@ -6,11 +6,14 @@ not again while that lock is held.
 
 from __future__ import annotations
 
+import heapq
 import json
 import marshal
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, BinaryIO, NamedTuple
 
 from django.conf import settings
@@ -19,14 +22,15 @@ from rating.models import Project, Prompt
 from rating.services.imports.formats.base import Row
 from rating.services.imports.opening import Bounds
 from rating.services.imports.reading import Progress, read_rows
-from rating.services.imports.reports import MAX_ERRORS, ImportFailed, ImportReport, LineError
+from rating.services.imports.reports import MAX_ERRORS, ImportReport, LineError
 from rating.services.imports.rows import ImportRow, LeftOut, Read, Vote, check_json, stored_json
 from rating.services.makers import names_maker
 from rating.services.texts import Message, TextError, split_of
 
 MAX_RAW = 100_000
-PIECE_ROWS = 500
-PIECE_CHARACTERS = 2_000_000
+PIECE_ROWS = 1000
+PIECE_CHARACTERS = 4_000_000
+HEAD = struct.Struct(">QQ")
 dump_json = json.JSONEncoder(ensure_ascii=True).encode
 
 StagedVote = tuple[str, int, str, int | None, list[list[int]] | None, int | None, float | None]
@@ -51,37 +55,71 @@ class Staged(NamedTuple):
 
 @dataclass
 class Stage:
-    """The checked rows, on disk, in the file's order; `count` of them."""
+    """The checked rows, on disk, in pieces in the file's order; `count` of them.
+
+    A piece holds rows of one run of PIECE_ROWS lines, whose number stands before it: two stages that
+    share the runs of a file between them are read as one by these numbers.
+    """
 
     file: Any = field(default_factory=lambda: tempfile.TemporaryFile(dir=staging_directory()))  # noqa: SIM115
     count: int = 0
     waiting: list[tuple[Any, ...]] = field(default_factory=list)
     characters: int = 0
+    run: int = 0
 
     def add(self, row: Staged) -> None:
-        self.waiting.append(tuple(row))
-        self.count += 1
-        self.characters += len(row.messages) + sum(len(response[0]) for response in row.responses)
-        if len(self.waiting) >= PIECE_ROWS or self.characters >= PIECE_CHARACTERS:
+        run = row.line // PIECE_ROWS
+        if run != self.run or self.characters >= PIECE_CHARACTERS:
             self.flush()
+            self.run = run
+        self.waiting.append(row)
+        self.count += 1
+        for response in row.responses:
+            self.characters += len(response[0])
+        self.characters += len(row.messages)
 
     def flush(self) -> None:
-        """Write what waits, as one piece with its length before it."""
-        piece = marshal.dumps(self.waiting)
-        self.file.write(len(piece).to_bytes(8, "big"))
-        self.file.write(piece)
+        """Write what waits as one piece."""
+        if self.waiting:
+            piece = marshal.dumps([tuple(row) for row in self.waiting])
+            self.file.write(HEAD.pack(self.run, len(piece)))
+            self.file.write(piece)
         self.waiting, self.characters = [], 0
+        self.file.flush()
 
-    def __iter__(self) -> Iterator[Staged]:
+    def pieces(self) -> Iterator[tuple[int, list[Staged]]]:
+        """Each piece with the number of its run."""
         self.flush()
         self.file.seek(0)
-        while head := self.file.read(8):
+        while head := self.file.read(HEAD.size):
+            run, length = HEAD.unpack(head)
             # Our own file of a moment ago, which has no name: nobody else writes there.
-            piece = marshal.loads(self.file.read(int.from_bytes(head, "big")))  # noqa: S302
-            yield from map(Staged._make, piece)
+            yield run, [Staged._make(row) for row in marshal.loads(self.file.read(length))]  # noqa: S302
 
     def close(self) -> None:
         self.file.close()
+
+
+@dataclass
+class Staging:
+    """All checked rows of a file, in one stage or in several that share it."""
+
+    stages: list[Stage]
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(stage.count for stage in self.stages)
+
+    def pieces(self) -> Iterator[list[Staged]]:
+        """The rows in the file's order, some at a time."""
+        for _run, rows in heapq.merge(*(stage.pieces() for stage in self.stages), key=itemgetter(0)):
+            yield rows
+
+    def close(self) -> None:
+        """Forget the rows."""
+        for stage in self.stages:
+            stage.close()
 
 
 def staging_directory() -> str:
@@ -104,16 +142,22 @@ class Checker:
             row.messages = self.find_question(row.question, row.messages)
         if row.metadata:
             check_json(row.metadata, "metadata")
+        responses = [(one.text, one.hash(), one.model, names_maker(one.text)) for one in row.responses]
+        noted = list(row.noted)
+        for response in responses:
+            if response[3]:
+                noted.append("names_maker")
+                break
         return Staged(
             row.line,
             row.prompt_hash,
             split_of(row.messages, self.project.eval_percent).value,
             stored_json(row.messages),
             dump_json(row.metadata) if row.metadata else "{}",
-            [(one.text, one.hash(), one.model, names_maker(one.text)) for one in row.responses],
+            responses,
             row.items,
             [self.stage_vote(vote) for vote in row.votes] if row.votes else [],
-            list(row.noted),
+            noted,
         )
 
     def stage_vote(self, vote: Vote) -> StagedVote:
@@ -152,28 +196,33 @@ def read_questions(project: Project) -> dict[str, list[str]]:
     }
 
 
-def stage_file(
-    project: Project,
+Mine = Callable[[int], bool]
+
+
+def stage_rows(
     file: BinaryIO,
     read: Callable[[int, Row], Read],
     report: ImportReport,
+    checker: Checker,
+    stage: Stage,
     *,
     bounds: Bounds,
+    mine: Mine | None = None,
     rejects: BinaryIO | None = None,
     progress: Progress | None = None,
-) -> Stage:
+) -> list[LineError]:
     """Check every row and lay the good ones aside; the report counts the rest.
 
     Args:
-        rejects: where bad rows go, a line of JSON each; without it a file with one is refused.
+        mine: whether a row of this number is this process's part of the file.
+        rejects: where bad rows go, a line of JSON each; without it reading stops after a few.
 
-    Raises:
-        ImportFailed: with the first errors.
+    Returns:
+        The first errors, when rows may not be refused one by one; the last may be one of the whole file.
     """
-    stage, checker = Stage(), Checker(project)
     errors: list[LineError] = []
     try:
-        for number, row in read_rows(file, bounds, progress):
+        for number, row in read_rows(file, bounds, progress, mine):
             report.rows += 1
             error = (
                 row if isinstance(row, LineError) else stage_row(number, row, read, report, checker, stage)
@@ -189,13 +238,8 @@ def stage_file(
                 break
     except LineError as error:
         errors.append(error)
-    except BaseException:
-        stage.close()
-        raise
-    if errors:
-        stage.close()
-        raise ImportFailed(errors)
-    return stage
+    stage.flush()
+    return errors
 
 
 def stage_row(

