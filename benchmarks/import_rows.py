@@ -1,11 +1,11 @@
 """Importing rows: rows a second and memory, at several sizes, on SQLite and on PostgreSQL.
 
     python -m benchmarks.import_rows --rows 10000 100000 1000000
-    python -m benchmarks.import_rows --rows 10000 100000 --database postgresql://postgres@127.0.0.1:5432
+    python -m benchmarks.import_rows --rows 10000 --database postgresql://postgres@127.0.0.1:5432
 
 Each size is imported by `manage.py import_data` in a process of its own, into a database of its own, from a
-JSONL file with texts as long as HH-RLHF's. Rows a second are by the clock, the start of Python aside; the CPU is
-that of the command's processes, without the server's. A machine with other work shows the CPU more truly.
+JSONL file with texts as long as HH-RLHF's. Rows a second are by the clock, the start of Python aside; the CPU
+is that of the command's processes, without the server's, and tells more on a machine with other work.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def test_the_columns_of_a_table_are_named_by_hand(admin, installation):
     admin.page.select_option("select[name=prompt]", "frage")
     admin.page.check("input[name=responses][value=eins]")
     admin.page.check("input[name=responses][value=zwei]")
-    admin.page.click("text=Show the first rows so")
+    admin.page.click("text=Show the first rows again")
     admin.page.wait_for_selector("text=Darum.")
     admin.page.click("main button:has-text('Import')")
     admin.page.wait_for_selector("text=What went in", timeout=60_000)

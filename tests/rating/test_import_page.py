@@ -107,7 +107,7 @@ def test_only_checking_keeps_nothing_and_the_file_may_go_in_afterwards(project, 
     page = take(admin_client, project, jsonl({"prompt": "x"}), dry_run="on")
     assert "nothing was kept" in page
     assert not any(counts().values())
-    assert "Show the first rows so" in page
+    assert "Show the first rows again" in page
     start(admin_client, project, format="responses")
     ImportWorker().work(once=True)
     assert Prompt.objects.count() == 1

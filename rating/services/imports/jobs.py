@@ -34,6 +34,8 @@ TOLD_SECONDS = 1.0
 # What a packed upload may unpack to, as a multiple of what may be uploaded.
 UNPACKED_FACTOR = 8
 State = Import.State
+# Their file waits for somebody's word.
+LEFT = [State.UPLOADED, State.REFUSED, State.FAILED]
 
 
 class Stopped(Exception):
@@ -61,7 +63,7 @@ def queue_import(
 
     A refused file may be tried again, for example with its good rows alone.
     """
-    ready = Import.objects.filter(pk=row.pk, state__in=[State.UPLOADED, State.REFUSED, State.FAILED])
+    ready = Import.objects.filter(pk=row.pk, state__in=LEFT)
     changed = ready.update(
         state=State.QUEUED,
         phase=Import.Phase.CHECKING,
@@ -82,7 +84,7 @@ def queue_import(
 
 def cancel_import(row: Import) -> None:
     """Stop an import: at once when nobody works on it, else when its worker next looks."""
-    waiting = Import.objects.filter(pk=row.pk, state__in=[State.UPLOADED, State.QUEUED, State.REFUSED])
+    waiting = Import.objects.filter(pk=row.pk, state__in=[*LEFT, State.QUEUED])
     if waiting.update(state=State.CANCELLED, ended_at=timezone.now()):
         remove_upload(row)
     else:
@@ -229,8 +231,7 @@ def remove_upload(row: Import) -> None:
 
 def sweep_uploads() -> int:
     """Remove files that nobody gave a word on for a week; returns how many."""
-    left = [State.UPLOADED, State.REFUSED, State.FAILED]
-    old = Import.objects.filter(state__in=left, created_at__lt=timezone.now() - KEPT)
+    old = Import.objects.filter(state__in=LEFT, created_at__lt=timezone.now() - KEPT)
     count = 0
     for row in old:
         cancel_import(row)
