@@ -49,7 +49,11 @@ def receive(request: MemberRequest, project: Project) -> HttpResponse:
     if not form.is_valid():
         return show(request, project, form, status=422)
     upload: UploadedFile = form.cleaned_data["file"]
-    row = receive_upload(project, upload, request.user)
+    try:
+        row = receive_upload(project, upload, request.user)
+    except OSError as error:
+        words = _("The file could not be kept on the server: %(reason)s.")
+        return show(request, project, form, words % {"reason": error.strerror or error}, status=507)
     return redirect("rating:import_file", slug=project.slug, pk=row.pk)
 
 

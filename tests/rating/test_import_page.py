@@ -236,3 +236,14 @@ def test_lists_ask_a_constant_number_of_queries(project, admin_client, django_as
         upload(admin_client, project, jsonl({"prompt": "x"}))
     with django_assert_num_queries(asked):
         admin_client.get(path)
+
+
+def test_a_full_disk_is_told_in_words(project, admin_client, monkeypatch):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    response = upload(admin_client, project, jsonl({"prompt": "x"}))
+    assert response.status_code == 507
+    assert "No space left on device" in response.content.decode()
+    assert not Import.objects.exists()

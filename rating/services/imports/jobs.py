@@ -43,15 +43,19 @@ class Stopped(Exception):
 
 
 def receive_upload(project: Project, upload: UploadedFile, user: User) -> Import:
-    """Keep an uploaded file, to be looked at before it is imported."""
+    """Keep an uploaded file, to be looked at before it is imported. Raises OSError when there is no room."""
     made = Import(project=project, name=(upload.name or "")[:200], size=upload.size or 0, created_by=user)
-    made.directory.mkdir(parents=True)
-    if isinstance(upload, TemporaryUploadedFile):
-        shutil.move(upload.temporary_file_path(), made.path)
-    else:
-        with made.path.open("wb") as file:
-            for piece in upload.chunks():
-                file.write(piece)
+    try:
+        made.directory.mkdir(parents=True)
+        if isinstance(upload, TemporaryUploadedFile):
+            shutil.move(upload.temporary_file_path(), made.path)
+        else:
+            with made.path.open("wb") as file:
+                for piece in upload.chunks():
+                    file.write(piece)
+    except OSError:
+        shutil.rmtree(made.directory, ignore_errors=True)
+        raise
     made.save()
     return made
 

@@ -338,3 +338,9 @@ def test_raters_are_pseudonymous(project):
     rater = Rater.objects.get()
     assert (rater.external_id, rater.user) == ("mt-bench/expert_3", None)
     assert rater.pseudonym.startswith("R-")
+
+
+def test_a_prompt_may_be_a_transcript(project):
+    asked = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Q\n\nAssistant:"
+    take(project, jsonl({"prompt": asked, "chosen": "good", "rejected": "bad"}))
+    assert Prompt.objects.get().messages == [user("Hi"), assistant("Hello."), user("Q")]

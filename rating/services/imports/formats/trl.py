@@ -26,6 +26,7 @@ from rating.services.imports.formats.base import (
     read_turns,
     split_last,
 )
+from rating.services.imports.formats.hh_rlhf import split_turns
 from rating.services.imports.rows import ImportRow, LeftOut, Read, Response, Vote, single
 from rating.services.items import MAX_COMPLETIONS
 from rating.services.texts import Message, TextError, check_messages, check_text
@@ -57,7 +58,7 @@ def read_preference(line: int, row: Row) -> Read:
             return LeftOut(line, "differs_earlier")
         prompt = chosen
     elif row.get("prompt") is not None:
-        prompt = read_prompt(row["prompt"], "prompt")
+        prompt = read_asked(row["prompt"])
         answer, other = read_reply(row["chosen"], "chosen"), read_reply(row["rejected"], "rejected")
     else:
         texts = check_text(row["chosen"], "chosen"), check_text(row["rejected"], "rejected")
@@ -68,6 +69,16 @@ def read_preference(line: int, row: Row) -> Read:
     worse = Response(other, read_model(row.get("rejected_model"), "rejected_model"))
     pair = judged_pair(ImportRow(line, prompt, ignored=ignored), better, worse, rater_of(row))
     return with_time(pair, row)
+
+
+def read_asked(value: object) -> list[Message]:
+    """A prompt, which may also be a transcript in the manner of HH-RLHF that ends with "Assistant:"."""
+    if not isinstance(value, str) or not value.startswith("\n\nHuman:"):
+        return read_prompt(value, "prompt")
+    turns, _stray = split_turns(check_text(value, "prompt"), "prompt")
+    if turns[-1] == {"role": "assistant", "content": ""}:
+        turns.pop()
+    return check_messages(turns)
 
 
 def split_common(chosen: str, rejected: str) -> tuple[list[Message], str, str]:
