@@ -17,6 +17,7 @@ from rating.models import (
     Completion,
     Dimension,
     Guidelines,
+    Import,
     Item,
     ItemCompletion,
     Judgment,
@@ -177,6 +178,16 @@ class CompletionAdmin(ReadOnlyAdmin):
     list_filter = ("names_maker",)
     list_select_related = ("prompt", "model_version", "author")
     search_fields = ("=text_hash", "source_model", "model_version__name")
+
+
+@admin.register(Import)
+class ImportAdmin(ReadOnlyAdmin):
+    """Files that were uploaded, and what became of them."""
+
+    list_display = ("id", "project", "name", "state", "format", "created_by", "created_at")
+    list_select_related = ("project", "created_by")
+    list_filter = ("state",)
+    search_fields = ("name",)
 
 
 @admin.register(Item)

@@ -4,7 +4,7 @@ from django.urls import path
 
 from rating.views.asking import asking, preview_asking
 from rating.views.desk import answer, judge, release, revise, skip, undo
-from rating.views.imports import import_page
+from rating.views.imports import import_file_page, import_page, refused_rows, start_import, stop_import
 from rating.views.preferences import preferences
 from rating.views.projects import (
     drop_member,
@@ -29,6 +29,10 @@ urlpatterns = [
     path("projects/<slug:slug>/members/", members, name="members"),
     path("projects/<slug:slug>/members/<int:pk>/remove/", drop_member, name="remove_member"),
     path("projects/<slug:slug>/import/", import_page, name="import"),
+    path("projects/<slug:slug>/import/<int:pk>/", import_file_page, name="import_file"),
+    path("projects/<slug:slug>/import/<int:pk>/start/", start_import, name="start_import"),
+    path("projects/<slug:slug>/import/<int:pk>/cancel/", stop_import, name="cancel_import"),
+    path("projects/<slug:slug>/import/<int:pk>/refused/", refused_rows, name="refused_rows"),
     path("projects/<slug:slug>/rate/", judge, name="judge"),
     path("projects/<slug:slug>/rate/<uuid:assignment>/", answer, name="answer"),
     path("projects/<slug:slug>/rate/<uuid:assignment>/skip/", skip, name="skip"),

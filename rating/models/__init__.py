@@ -1,5 +1,6 @@
 """The tables of the rating app; docs/glossary.md says what each word means."""
 
+from rating.models.imports import Import
 from rating.models.items import Assignment, Item, ItemCompletion
 from rating.models.judgments import Answer, Judgment, Rating, SpanMark
 from rating.models.people import Membership, Rater, RaterPreferences, Role, User
@@ -12,6 +13,7 @@ __all__ = [
     "Completion",
     "Dimension",
     "Guidelines",
+    "Import",
     "Item",
     "ItemCompletion",
     "Judgment",

@@ -42,6 +42,8 @@ def check_text(text: object, field: str) -> str:
     if "\x00" in text:
         words = _("%(field)s: holds a NUL character (position %(position)s); remove it.")
         raise TextError(words % {"field": field, "position": text.index("\x00")})
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
-from rating.models import Answer, Assignment, Judgment, RaterPreferences, Rating, SpanMark
+from rating.models import Answer, Assignment, Import, Judgment, RaterPreferences, Rating, SpanMark
 from tests.conftest import signed_in
 from tests.factories import (
     make_dimension,
@@ -39,6 +39,7 @@ def fill(rows: int) -> None:
         version = make_model_version(project, parent=make_model_version(project))
         rater = make_rater(project)
         RaterPreferences.objects.create(user=rater.user)
+        Import.objects.create(project=project, name="rows.jsonl", size=1)
         judgment = make_judgment(make_item(project, n=1, model_version=version), rater)
         Answer.objects.create(judgment=judgment, question=question, value=True)
         completion = judgment.item.completions.get()

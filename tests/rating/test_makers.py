@@ -6,8 +6,11 @@ import time
 
 import pytest
 from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rating.models import Completion
+from rating.services import makers
 from rating.services.imports import import_file
 from rating.services.makers import names_maker
 from tests.factories import make_completion, make_prompt
@@ -110,3 +113,23 @@ def test_admin_lists_them(project, client, django_user_model):
     ).content.decode()
     assert reverse("admin:rating_completion_change", args=[told.pk]) in page
     assert reverse("admin:rating_completion_change", args=[other.pk]) not in page
+
+
+PIECES = [*NAMING, *SILENT, "OpenAI", "X.AI", "x ai", "Meta AI", "HuggingFace", "lm-sys", "chat glm", "Phi-3"]
+PIECES += [
+    "01.AI",
+    "GPT4o",
+    "I am",
+    "as",
+    "我是",
+    "made me",
+    "I was trained by",
+    "’s language model, I",
+    ", ",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=5), st.sampled_from([" ", "", "\n", "é", "_", "7"]))
+def test_the_sieves_let_through_all_that_the_patterns_catch(pieces, between):
+    text = between.join(pieces)
+    assert names_maker(text) == (makers._NAMES_MAKER.search(text) is not None)

@@ -1,141 +1,136 @@
-"""Lines of a file that somebody else made: JSONL, plain or gzip, read in constant memory."""
+"""Rows of any file that can be taken: JSON Lines, JSON, CSV, Parquet, each plain or packed with gzip."""
 
-import gzip
+import io
 import json
-import zlib
-from collections.abc import Iterator
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
+from rating.services.imports.csv_files import read_csv
+from rating.services.imports.formats import recognise
+from rating.services.imports.json_files import LIST_OF_ROWS, read_json
+from rating.services.imports.jsonl import MAX_LINE, ONE_OBJECT, Rows, read_jsonl
+from rating.services.imports.opening import PARQUET_MAGIC, Bounds, open_unpacked
+from rating.services.imports.parquet_files import read_parquet
 from rating.services.imports.reports import LineError
 
-MAX_LINE = 16 * 1024 * 1024
-GZIP_MAGIC = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
-ONE_OBJECT = "each line must hold one whole JSON object"
-OTHER_FILES = {
-    b"PK\x03\x04": "This is a ZIP archive: unpack it, and give the JSONL file in it.",
-    b"BZh": "This file is packed with bzip2: give it plain or packed with gzip.",
-    b"\xfd7zX": "This file is packed with xz: give it plain or packed with gzip.",
-    b"\x28\xb5\x2f\xfd": "This file is packed with zstd: give it plain or packed with gzip.",
-    b"PAR1": "This is a Parquet file: give JSONL, one object per line.",
-    b"\xff\xfe": "This file is written in UTF-16: save it as UTF-8.",
-    b"\xfe\xff": "This file is written in UTF-16: save it as UTF-8.",
-}
+KINDS = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parquet"}
+Progress = Callable[[int], None]
+NO_ROWS = f"The file has no rows; {ONE_OBJECT}, or give JSON, CSV or Parquet."
+PROGRESS_ROWS = 500
 
 
 def read_rows(
-    file: BinaryIO, max_bytes: int | None = None
-) -> Iterator[tuple[int, dict[str, Any] | LineError]]:
-    """Each row as (line number from 1, object), or the error in its place; blank lines are skipped.
+    file: BinaryIO,
+    bounds: Bounds | None = None,
+    progress: Progress | None = None,
+    mine: Callable[[int], bool] | None = None,
+) -> Rows:
+    """Each row as (number from 1, object), or the error in its place, in constant memory.
 
     Args:
         file: seekable, read from its beginning.
-        max_bytes: how much may come out of a packed file.
+        bounds: how much may come out of a packed file.
+        progress: told now and then how many bytes of the file have been read.
+        mine: whether a row of this number is wanted; the others are read and passed over.
 
     Raises:
         LineError: the file cannot be read any further (cut off, of another kind, too big when unpacked).
     """
-    first = True
-    for line, raw in read_lines(file, max_bytes):
-        if isinstance(raw, LineError):
-            yield line, raw
-            continue
-        try:
-            row = parse_row(line, raw, first=first)
-        except LineError as error:
-            if first and isinstance(error, NotLines):
-                raise
-            yield line, error
-        else:
-            yield line, row
-        first = False
-    if first:
-        raise LineError(None, f"The file has no rows; {ONE_OBJECT}.")
+    bounds = bounds or Bounds()
+    kind = find_kind(file, bounds)
+    count = 0
+    rows = read_parquet(file, bounds) if kind == "parquet" else read_text(file, kind, bounds, mine)
+    for count, (number, row) in enumerate(rows, start=1):
+        if mine is None or mine(number):
+            yield number, row
+        if progress and count % PROGRESS_ROWS == 0:
+            progress(file.tell())
+    if not count and mine is None:
+        raise LineError(None, NO_ROWS)
 
 
-def read_lines(file: BinaryIO, max_bytes: int | None = None) -> Iterator[tuple[int, bytes | LineError]]:
-    """Each non-blank line's number and bytes, without a byte-order mark."""
-    file.seek(0)
-    head = file.read(4)
-    file.seek(0)
-    for magic, words in OTHER_FILES.items():
-        if head.startswith(magic):
-            raise LineError(None, words)
-    if not head.startswith(GZIP_MAGIC):
-        yield from split_lines(file, max_bytes)
-        return
-    line = 0
+def read_text(file: BinaryIO, kind: str, bounds: Bounds, mine: Callable[[int], bool] | None = None) -> Rows:
+    """The rows of a file that is text."""
+    _, stream = open_unpacked(file, bounds)
+    if kind == "jsonl":
+        return read_jsonl(stream, mine)
+    return read_json(stream) if kind == "json" else read_csv(stream)
+
+
+def find_kind(file: BinaryIO, bounds: Bounds) -> str:
+    """The key in KINDS of what the file is, by its beginning. Raises LineError."""
+    _, stream = open_unpacked(file, bounds)
     try:
-        with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-            for line, raw in split_lines(unpacked, max_bytes):
-                yield line, raw
-    except EOFError:
-        raise LineError(line + 1, "the gzip file is cut off here; get the whole file again.") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise LineError(line + 1, f"the gzip file is damaged near here ({error}); get it again.") from error
+        head = stream.peek(4)[:4]
+        if head == PARQUET_MAGIC:
+            return "parquet"
+        line = first_line(stream)
+    except LineError as error:
+        if error.line is None and "over" not in error.message and error.message.startswith("the gzip"):
+            raise LineError(1, error.message) from error
+        raise
+    text = line.lstrip()
+    if not text:
+        raise LineError(None, NO_ROWS)
+    if text.startswith(b"["):
+        return "json"
+    if not text.startswith(b"{"):
+        return "csv" if looks_like_heading(text) else "jsonl"
+    return "json" if is_document(line, stream) else "jsonl"
 
 
-def split_lines(file: Any, max_bytes: int | None) -> Iterator[tuple[int, bytes | LineError]]:
-    line, total = 0, 0
-    while raw := file.readline(MAX_LINE + 1):
-        line += 1
-        total += len(raw)
-        if max_bytes is not None and total > max_bytes:
-            raise LineError(
-                line, f"the file is over {max_bytes:,} bytes when unpacked; split it, or use import_data."
-            )
-        if line == 1:
-            raw = raw.removeprefix(BOM)
-        if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
-            total += skip_line(file)
-            yield line, LineError(line, f"is longer than {MAX_LINE:,} bytes; split what it holds into rows.")
-        elif raw.strip():
-            yield line, raw
+def first_line(stream: io.BufferedReader) -> bytes:
+    """The first line that is not blank."""
+    while line := stream.readline(MAX_LINE + 1):
+        if line.strip():
+            return line
+    return b""
 
 
-def skip_line(file: Any) -> int:
-    """Read to the end of the line, a piece at a time; returns the number of bytes."""
-    total = 0
-    while piece := file.readline(1 << 20):
-        total += len(piece)
-        if piece.endswith(b"\n"):
-            break
-    return total
-
-
-class NotLines(LineError):
-    """The file is JSON, but not one object per line: the lines after the first say nothing more."""
-
-
-def parse_row(line: int, raw: bytes, *, first: bool) -> dict[str, Any]:
-    """The JSON object on a line. Raises LineError."""
-    if b"\x00" in raw:
-        raise LineError(line, f"holds a NUL byte (byte {raw.index(0) + 1}); remove it.")
+def looks_like_heading(line: bytes) -> bool:
+    """Whether the line names columns: words with separators between them, or a single word."""
     try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise LineError(
-            line,
-            f"is not UTF-8 (byte {error.start + 1} is 0x{raw[error.start]:02x}); save the file so.",
-        ) from None
-    if first and text.lstrip().startswith("["):
-        raise NotLines(
-            line, "the file is a JSON array; write JSONL instead, one object per line without [ ] and commas."
-        )
+        text = line.decode().strip()
+    except UnicodeDecodeError:
+        return False
+    return text[:1] not in {"]", "}", "\x00"} and (
+        any(mark in text for mark in ",;\t") or text.isidentifier()
+    )
+
+
+def is_document(line: bytes, stream: io.BufferedReader) -> bool:
+    """Whether an object that begins on this line is the whole document, with a list of rows in it."""
     try:
-        row = json.loads(text, parse_constant=refuse_constant)
-    except json.JSONDecodeError as error:
-        if first and text.strip() == "{":
-            raise NotLines(line, f"the object goes on over several lines; {ONE_OBJECT}.") from None
-        raise LineError(
-            line, f"is not valid JSON ({error.msg}, column {error.colno}); {ONE_OBJECT}."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise LineError(line, f"is not valid JSON ({error}); {ONE_OBJECT}.") from None
-    if not isinstance(row, dict):
-        raise LineError(line, f"holds {type(row).__name__}; {ONE_OBJECT}.")
-    return row
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        # A first line that stops in the middle of an object, as in a file that was written to be read.
+        return is_open(line) and bool(first_line(stream))
+    if first_line(stream):
+        return False
+    if not isinstance(row, dict) or recognise([row]) is not None:
+        return False
+    lists = [value for value in row.values() if isinstance(value, list) and value]
+    return any(all(isinstance(inner, dict) for inner in value) for value in lists)
 
 
-def refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def is_open(line: bytes) -> bool:
+    """Whether more brackets are opened on the line than closed: the object goes on below."""
+    text = line.decode(errors="replace")
+    return text.strip() == "{" or text.rstrip().endswith((",", "[", "{"))
+
+
+def first_rows(file: BinaryIO, count: int, bounds: Bounds | None = None) -> list[tuple[int, dict[str, Any]]]:
+    """The first rows that can be read, fewer when the file is shorter; errors are passed over."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    try:
+        for number, row in read_rows(file, bounds):
+            if not isinstance(row, LineError):
+                found.append((number, row))
+            if len(found) >= count or number > count * 10:
+                break
+    except LineError:
+        pass  # what is wrong with the file is told when it is checked
+    return found
+
+
+__all__ = ["KINDS", "LIST_OF_ROWS", "find_kind", "first_rows", "read_rows"]

@@ -40,7 +40,7 @@ START_SECONDS = 60.0
 
 
 class Command(BaseCommand):
-    """Prepares the database, then runs the web server and the trainer until Ctrl-C."""
+    """Prepares the database, then runs the web server, the import worker and the trainer until Ctrl-C."""
 
     help = "Prepare the database and run the web server and the trainer until Ctrl-C."
 
@@ -65,7 +65,10 @@ class Command(BaseCommand):
             self.start_web_server(children[0], host, port, stop)
             if not options["no_trainer"] and not stop.is_set():
                 children.append(Child("trainer", [sys.executable, "-m", "django", "trainer"]))
-                children[1].start()
+                children[-1].start()
+            if not stop.is_set():
+                children.append(Child("import worker", [sys.executable, "-m", "django", "import_worker"]))
+                children[-1].start()
             if not stop.is_set():
                 self.say(welcome(host, port, has_accounts))
             while not stop.wait(0.5):

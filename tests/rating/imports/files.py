@@ -8,7 +8,10 @@ from pathlib import Path
 from rating.models import Completion, Item, ItemCompletion, Judgment, Project, Prompt, Rater
 from rating.services.imports import ImportReport, import_file
 
-HH = Path(__file__).resolve().parents[3] / "shared/data/hh-rlhf"
+# Real files, when they lie beside the project.
+BESIDE = [parent / "shared/data" for parent in Path(__file__).resolve().parents[3:]]
+DATA = next((path for path in BESIDE if path.is_dir()), BESIDE[0])
+HH = DATA / "hh-rlhf"
 
 
 def jsonl(*rows: object) -> bytes:

@@ -5,18 +5,30 @@ the two last turns are the completions, of which the chosen one was preferred.
 """
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
-from rating.services.imports.rows import ImportRow, LeftOut, Response
-from rating.services.texts import Message, TextError, check_messages, check_text, hash_text
+from django.utils.translation import gettext_lazy as _
+
+from rating.services.imports.formats.base import Format, Row, judged_pair
+from rating.services.imports.rows import ImportRow, LeftOut, Read, Response
+from rating.services.texts import Message, TextError, check_messages, check_text
 
 RATER = "hh-rlhf"
 FIELDS = {"chosen", "rejected"}
 SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+OPENING = re.compile(r"\s*(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def parse_transcripts(line: int, row: dict[str, Any]) -> ImportRow | LeftOut:
+def recognises(rows: Sequence[Row]) -> bool:
+    """Whether the first row has a transcript where one belongs."""
+    row = rows[0]
+    if "prompt" in row or not FIELDS & row.keys():
+        return False
+    return any(isinstance(row.get(name), str) and OPENING.match(row[name]) for name in FIELDS)
+
+
+def read(line: int, row: Row) -> Read:
     """A judged pair, or why it is left out.
 
     Raises:
@@ -47,16 +59,8 @@ def parse_transcripts(line: int, row: dict[str, Any]) -> ImportRow | LeftOut:
         noted.append("empty_response")
     if prompt[0]["role"] == "assistant":
         noted.append("opens_with_assistant")
-    return order_by_hash(ImportRow(line, prompt, noted=noted, ignored=row.keys() - FIELDS), *answers)
-
-
-def order_by_hash(row: ImportRow, chosen: str, rejected: str) -> ImportRow:
-    """Add the pair in an order drawn by a hash of the texts: the place says nothing about the preference."""
-    pair = sorted([chosen, rejected], key=lambda text: hash_text(f"{row.prompt_hash}:{text}"))
-    row.responses = [Response(text) for text in pair]
-    row.items = [[0, 1]]
-    row.preferred = pair.index(chosen)
-    return row
+    pair = ImportRow(line, prompt, noted=noted, ignored=row.keys() - FIELDS)
+    return judged_pair(pair, Response(answers[0]), Response(answers[1]), RATER)
 
 
 def split_turns(transcript: str, field: str) -> tuple[list[Message], bool]:
@@ -80,3 +84,6 @@ def split_turns(transcript: str, field: str) -> tuple[list[Message], bool]:
         else:
             turns.append({"role": role, "content": content})
     return turns, stray
+
+
+HH_RLHF = Format("hh-rlhf", _("HH-RLHF transcripts, already judged"), recognises, read)

@@ -1,5 +1,6 @@
 """What goes in: prompts with responses and judged pairs, each once."""
 
+import dataclasses
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rating.models import Completion, Item, Judgment, Prompt, Rater
-from rating.services.imports import import_file
+from rating.services.imports import Position, import_file
+from rating.services.imports.rows import canonical, stored_json
 from rating.services.items import create_item
+from rating.services.texts import CANONICAL
 from tests.factories import make_completion, make_item, make_judgment, make_project, make_prompt
-from tests.rating.imports import HH, counts, hh, jsonl, take, zipped
+from tests.rating.imports.files import HH, counts, hh, jsonl, take, zipped
 
 pytestmark = pytest.mark.django_db
 
@@ -346,3 +349,60 @@ def test_command_refuses_in_words(project, tmp_path):
         call_command("import_data", str(tmp_path / "absent.jsonl"), project="demo")
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("import_data", tempfile.gettempdir(), project="demo")
+
+
+def test_command_keeps_the_good_rows_and_writes_the_bad_ones(project, tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(jsonl({"prompt": "Q", "response": "x"}, {"prompt": 4}))
+    call_command("import_data", str(path), project="demo", keep_good=True)
+    out = capsys.readouterr().out
+    assert "2 rows, 1 taken, 1 left out" in out
+    assert "line 2: prompt: expected a text" in out
+    refused = tmp_path / "rows.jsonl.refused.jsonl"
+    assert json.loads(refused.read_text()) == {
+        "line": 2,
+        "reason": "prompt: expected a text or chat messages, found int.",
+        "row": {"prompt": 4},
+    }
+    path.write_bytes(jsonl({"prompt": "Q", "response": "x"}))
+    call_command("import_data", str(path), project="demo", keep_good=True)
+    assert not refused.exists()
+
+
+def test_command_takes_a_format_and_columns(project, tmp_path, capsys):
+    path = tmp_path / "rows.csv"
+    path.write_text("q,a,b\nWhy?,So.,No.\n")
+    call_command("import_data", str(path), project="demo", columns="prompt=q,response=a,response=b")
+    assert "(columns): 1 rows, 1 taken" in capsys.readouterr().out
+    with pytest.raises(CommandError, match=r"--columns: .*write ROLE=COLUMN"):
+        call_command("import_data", str(path), project="demo", columns="q")
+    with pytest.raises(CommandError, match="line 2: instruction: is missing"):
+        call_command("import_data", str(path), project="demo", format="alpaca")
+
+
+def test_an_import_that_was_stopped_goes_on_where_it_was(project, monkeypatch):
+    monkeypatch.setattr("rating.services.imports.importing.BATCH_ROWS", 10)
+    data = jsonl(*[hh(f"Q{n % 30}", "good", "bad") for n in range(50)])
+    kept: list[Position] = []
+
+    def stop_after_two(position: Position, total: int) -> None:
+        if position.rows > 20:
+            raise KeyboardInterrupt
+        kept.append(dataclasses.replace(position))
+
+    with pytest.raises(KeyboardInterrupt):
+        take(project, data, keep=stop_after_two)
+    assert (kept[-1].rows, Judgment.objects.count()) == (20, 20)
+    report = take(project, data, position=kept[-1])
+    assert (report.rows, report.taken, report.judgments) == (50, 30, 30)
+    assert report.left_out["repeated"].count == 20
+    assert Judgment.objects.count() == 30
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=30)), max_size=4)
+)
+def test_messages_are_written_as_everywhere_else(turns):
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert canonical(messages) == CANONICAL.encode(messages)
+    assert stored_json(messages) == json.dumps(messages)

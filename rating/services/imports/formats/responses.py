@@ -4,18 +4,27 @@
 or "response" for a single one, or "messages" whose last one, when the assistant's, is the response.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from rating.services.imports.rows import ImportRow, LeftOut, Response, check_json
+from django.utils.translation import gettext_lazy as _
+
+from rating.services.imports.formats.base import Format, Row, read_model
+from rating.services.imports.rows import ImportRow, LeftOut, Read, Response, check_json
 from rating.services.items import MAX_COMPLETIONS
 from rating.services.texts import Message, TextError, check_messages, check_text
 
 FIELDS = {"prompt", "messages", "response", "responses", "kind", "metadata"}
-MAX_MODEL_NAME = 200
 KINDS = {"single": (1, MAX_COMPLETIONS), "pair": (2, 2), "ranking": (3, MAX_COMPLETIONS)}
 
 
-def parse_responses(line: int, row: dict[str, Any]) -> ImportRow | LeftOut:
+def recognises(rows: Sequence[Row]) -> bool:
+    """Whether the first row has a prompt, and anything else of ours."""
+    row = rows[0]
+    return bool({"prompt", "messages"} & row.keys())
+
+
+def read(line: int, row: Row) -> Read:
     """A prompt with none to nine responses, to be rated together or (kind `single`) one by one.
 
     Raises:
@@ -92,10 +101,7 @@ def read_response(value: object, name: str) -> Response:
         unknown = sorted(value.keys() - {"text", "model"})
         if unknown:
             raise TextError(f"{name}: {unknown[0][:60]!r} is unknown; a response has `text` and `model`.")
-        model = value.get("model")
-        model = "" if model is None else check_text(model, f"{name}.model")
-        if len(model) > MAX_MODEL_NAME:
-            raise TextError(f"{name}.model: is over {MAX_MODEL_NAME} characters.")
+        model = read_model(value.get("model"), f"{name}.model")
         return Response(check_text(value["text"], f"{name}.text"), model)
     return Response(check_text(value, name))
 
@@ -122,3 +128,6 @@ def read_metadata(row: dict[str, Any]) -> dict[str, Any]:
         raise TextError(f"metadata: expected an object, found {type(metadata).__name__}.")
     check_json(metadata, "metadata")
     return metadata
+
+
+RESPONSES = Format("responses", _("Prompts, with or without responses"), recognises, read)

@@ -2,12 +2,11 @@
 
 import gzip
 import io
-import json
 
 import pytest
 
 from rating.services.imports import ImportFailed, import_file
-from tests.rating.imports import counts, hh, jsonl, take, zipped
+from tests.rating.imports.files import counts, hh, jsonl, take, zipped
 
 pytestmark = pytest.mark.django_db
 
@@ -94,10 +93,29 @@ def test_a_bad_transcript_is_named_by_line_and_field(project, row, words):
         (b"\n  \r\n\n", "no rows"),
         (zipped(b""), "no rows"),
         (b"\xef\xbb\xbf", "no rows"),
-        (json.dumps([{"prompt": "x"}]).encode(), "line 1: the file is a JSON array; write JSONL"),
-        (b'[\n  {"prompt": "x"}\n]\n', "line 1: the file is a JSON array"),
-        (b'{\n  "prompt": "x"\n}\n', "line 1: the object goes on over several lines"),
-        (b"prompt,response\nx,y\n", "line 1: is not valid JSON"),
+        (b"[]", "no rows"),
+        (b"[\n", "row 1: the file is cut off here"),
+        (b'[{"prompt": "x"}', "row 2: the file is cut off here"),
+        (b'[{"prompt": "x"},', "row 2: the file is cut off here"),
+        (b'[{"prompt": "x"}, {"prompt": "y', "row 2: the file is cut off here"),
+        (b'[{"prompt": "x"} {"prompt": "y"}]', "row 2: is not valid JSON (expected ], found '{')"),
+        (b'[{"prompt": "x"}, 5]', "row 2: holds int"),
+        (b'[{"prompt": "x"}]\n[]', "row 2: something follows"),
+        (b'[{"prompt": "x"}, {"prompt": "\xe9"}]', "row 1: is not UTF-8"),
+        (b'[{"prompt": "a\x00b"}]', "row 1: is not valid JSON (Invalid control character"),
+        (b'[{"prompt": ' + b"[" * 99_999, "row 1: is not valid JSON"),
+        (b'{\n  "prompt": "x"\n}\n', "no rows"),
+        (b'{"data": [{"prompt": "x"}], "more": ', "is not valid JSON"),
+        (b"prompt,response\n", "no rows"),
+        (b'prompt,response\nx,"y\nz', "line 2: is not valid CSV (a quotation mark is opened"),
+        (b"prompt,response\nx,y,z\n", "line 2: has 3 cells, and the heading names 2"),
+        (b"prompt,prompt\nx,y\n", "line 1: the heading names the column 'prompt' twice"),
+        (b"prompt,response\nx,\xe9\n", "line 2: is not UTF-8 (byte 3 is 0xe9)"),
+        (b"prompt,response\nx,\x00\n", "line 2: holds a NUL byte (byte 3)"),
+        (b"prompt,response\n,y\n", "line 2: prompt: is empty"),
+        (b"one,two\nx,y\n", "no format that is known (their fields: one, two)"),
+        (b"PAR1rubbish and PAR1", "the Parquet file is cut off or damaged"),
+        (zipped(b"PAR1rubbish"), "the Parquet file is cut off or damaged"),
         (b"PK\x03\x04rest", "ZIP archive"),
         (b'\xff\xfe{\x00"\x00', "UTF-16"),
         (GOOD + b'"x"\n', "line 4: holds str"),
@@ -178,5 +196,5 @@ def test_a_bom_crlf_and_blank_lines_are_accepted(project):
 def test_rows_of_the_other_format_are_refused(project):
     (error,) = refuse(project, jsonl(hh("Q", "x", "y"), {"prompt": "x"}))
     assert error == "line 2: chosen: is missing; a row has `chosen` and `rejected`."
-    with pytest.raises(ValueError, match="use one of auto, hh-rlhf, responses"):
+    with pytest.raises(ValueError, match="use one of auto, argilla, "):
         import_file(project, io.BytesIO(GOOD), format="csv")

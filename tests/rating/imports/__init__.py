@@ -1,0 +1,5 @@
+"""Taking files in."""
+
+from tests.rating.imports.files import HH
+
+__all__ = ["HH"]
