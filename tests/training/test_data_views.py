@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from tests.factories import make_item, make_judgment, make_project, make_user
 from training.models import DatasetSnapshot
-from training.services.exports import EXPORT_FORMATS, iter_export
+from training.services.exports import EXPORT_FORMATS, Export, iter_export
 from training.services.snapshots import DATA_FILES, freeze_snapshot
 
 pytestmark = pytest.mark.django_db
@@ -123,7 +123,7 @@ def test_exports_are_streamed(judged, admin_client, fmt):
     response = admin_client.get(address("export", judged), {"format": fmt})
     assert response.streaming
     assert response.headers["Content-Disposition"] == f'attachment; filename="demo-{fmt}.jsonl"'
-    assert b"".join(response.streaming_content) == b"".join(iter_export(judged, fmt))
+    assert b"".join(response.streaming_content) == b"".join(iter_export(Export(judged, fmt)))
 
 
 def test_an_export_of_one_part(judged, operator_client):

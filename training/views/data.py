@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from rating.access import MemberRequest, project_view
 from rating.models import Judgment, Project, Role
 from training.models import DatasetSnapshot
-from training.services.exports import EXPORT_FORMATS, ExportError, iter_export
+from training.services.exports import EXPORT_FORMATS, Export, ExportError, iter_export
 from training.services.rows import LEFT_OUT
 from training.services.snapshots import DATA_FILES, MANIFEST, SnapshotError
 from training.services.snapshots import freeze_snapshot as freeze
@@ -66,16 +66,33 @@ def download_snapshot_file(
 @project_view(Role.ADMIN, Role.OPERATOR)
 @require_safe
 def export(request: MemberRequest, project: Project) -> HttpResponseBase:
-    """`?format=trl-preference`, and `&split=train` for one part: a dataset, streamed as it is read."""
-    fmt = request.GET.get("format", "trl-preference")
-    split = request.GET.get("split") or None
+    """`?format=trl-preference`: a dataset, streamed as it is read.
+
+    `snapshot=2`, `split=train`, `file=csv` and `gzip=1` narrow it down.
+    """
+    number = request.GET.get("snapshot")
+    snapshot = (
+        get_object_or_404(DatasetSnapshot, project=project, number=read_number(number)) if number else None
+    )
     try:
-        lines = iter_export(project, fmt, split=split)
+        wanted = Export(
+            project,
+            request.GET.get("format", "trl-preference"),
+            split=request.GET.get("split") or None,
+            snapshot=snapshot,
+            file=request.GET.get("file", "jsonl"),
+            compressed=request.GET.get("gzip") == "1",
+        )
+        pieces = iter_export(wanted)
     except ExportError as error:
         return show_snapshots(request, project, refused=str(error), status=422)
-    part = f"-{split}" if split else ""
-    headers = {"Content-Disposition": f'attachment; filename="{project.slug}-{fmt}{part}.jsonl"'}
-    return StreamingHttpResponse(lines, content_type="application/x-ndjson", headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{wanted.name}"'}
+    return StreamingHttpResponse(pieces, content_type=wanted.content_type, headers=headers)
+
+
+def read_number(text: str) -> int:
+    """The number in an address; what is none names nothing."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def show_snapshots(

@@ -1,0 +1,234 @@
+"""Reading what was said for rows: prompt by prompt, in short queries, as plain values."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+from django.db.models import Model, Q, QuerySet, TextField
+from django.db.models.functions import Cast
+
+from rating.models import Completion, ItemCompletion, Judgment, Project, Prompt, Rating
+from training.services.queries import (
+    SnapshotQuery,
+    cap_raters,
+    collected_judgments,
+    flags_fit,
+    last_judgment,
+    narrow_choices,
+    narrow_time,
+)
+
+CHUNK = 1000
+"""Prompts that are read at once."""
+
+Messages = list[dict[str, str]]
+
+
+class Said(NamedTuple):
+    """A judgment as read for rows."""
+
+    pk: int
+    public_id: str
+    rater: int
+    item: int
+    choice: str
+    preferred: int | None
+    strength: str
+    ranking: list[list[int]] | None
+    none_good: bool
+    rewrite: int | None
+    seconds: float | None
+
+    @property
+    def is_rating(self) -> bool:
+        """Whether it rates a single response: ratings beside a choice or a ranking make no rows."""
+        return not self.choice and self.ranking is None and not self.none_good
+
+
+@dataclass(slots=True)
+class Group:
+    """A prompt with what was said of its items, in the order of the judgments' ids.
+
+    Attributes:
+        places: the completions of each item in canonical order.
+        texts: the completions' texts; empty texts where only ids were asked for.
+        values: by judgment of a single response: its completion, and its value from 0 to 1.
+    """
+
+    prompt: int
+    text_hash: str
+    split: str
+    messages: Messages
+    judgments: list[Said] = field(default_factory=list)
+    places: dict[int, list[int]] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
+    values: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+
+def iter_groups(project: Project, query: SnapshotQuery, *, texts: bool = True) -> Iterator[Group]:
+    """Every prompt of the project in the order of their ids, each with the judgments that the query lets in.
+
+    At most six queries for each 1,000 prompts, however many judgments there are.
+
+    Raises:
+        QueryError: `up_to` names none of the project's judgments.
+    """
+    last = last_judgment(project, query)
+    edges = cap_raters(narrow_choices(collected_judgments(project, last), query), query)
+    for page in iter_prompts(project, query):
+        groups = {row[0]: Group(*row[:3], orjson.loads(row[3]) if texts else []) for row in page}
+        read_judgments(groups, query, last, edges)
+        judged = [group for group in groups.values() if group.judgments]
+        if judged:
+            read_places(judged, texts)
+            read_values(project, judged)
+        yield from groups.values()
+
+
+def iter_prompts(project: Project, query: SnapshotQuery) -> Iterator[list[tuple[int, str, str, str]]]:
+    """Pages of (id, hash, split, messages as JSON)."""
+    last, left = 0, query.prompts
+    prompts = Prompt.objects.filter(project=project).order_by("pk")
+    while left != 0:
+        size = CHUNK if left is None else min(CHUNK, left)
+        rows = prompts.filter(pk__gt=last).values_list(
+            "pk", "text_hash", "split", Cast("messages", TextField())
+        )
+        page = list(rows[:size])
+        if not page:
+            return
+        yield page
+        last = page[-1][0]
+        left = None if left is None else left - len(page)
+
+
+def among(name: str, ids: Collection[int]) -> Q:
+    """`name` is one of the ids, or between the first and the last where these lie close together.
+
+    A range is read in one go; a list is looked up one by one.
+    """
+    low, high = min(ids), max(ids)
+    if high - low < 2 * len(ids):
+        return Q(**{f"{name}__gte": low, f"{name}__lte": high})
+    return Q(**{f"{name}__in": ids})
+
+
+def read_judgments(
+    groups: dict[int, Group], query: SnapshotQuery, last: int, edges: dict[int, uuid.UUID]
+) -> None:
+    """Put the judgments that the query lets in on their prompts' groups."""
+    # No filter by project: the prompts say it already, and SQLite would read the whole project for each page.
+    judgments = narrow_choices(
+        narrow_time(Judgment.objects.all(), last).filter(among("item__prompt", groups)), query
+    )
+    by_flags = bool(query.with_flags or query.without_flags)
+    rows = judgments.order_by("pk").values_list(
+        "item__prompt_id",
+        "item__purpose",
+        Cast("flags", TextField()),
+        "pk",
+        Cast("public_id", TextField()),
+        "rater_id",
+        "item_id",
+        "choice",
+        "preferred_id",
+        "strength",
+        "ranking",
+        "none_good",
+        "rewrite_id",
+        "seconds",
+    )
+    for prompt, purpose, flags, pk, public_id, rater, *rest in rows:
+        group = groups.get(prompt)
+        if group is None or purpose != "collect":
+            continue
+        if by_flags and not flags_fit(query, orjson.loads(flags)):
+            continue
+        if edges and rater in edges and public_id.replace("-", "") > edges[rater].hex:
+            continue
+        group.judgments.append(Said(pk, dashed(public_id), rater, *rest))
+    if not query.plain:
+        for group in groups.values():
+            keep_agreed(group, query)
+
+
+def dashed(public_id: str) -> str:
+    """A UUID with its dashes; SQLite stores it without."""
+    if len(public_id) == 36:
+        return public_id
+    i = public_id
+    return f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}"
+
+
+def keep_agreed(group: Group, query: SnapshotQuery) -> None:
+    """Leave out the judgments of items with too few judgments, or whose raters agree too little."""
+    items: dict[int, list[Said]] = defaultdict(list)
+    for said in group.judgments:
+        items[said.item].append(said)
+    ratings = read_ratings([said.pk for said in group.judgments if said.is_rating])
+    kept = set()
+    for item, judgments in items.items():
+        verdicts = [
+            repr((said.choice, said.ranking, said.none_good, ratings.get(said.pk))) for said in judgments
+        ]
+        most = max(verdicts.count(verdict) for verdict in verdicts)
+        if len(judgments) >= query.min_raters and most / len(judgments) >= query.min_agreement:
+            kept.add(item)
+    group.judgments = [said for said in group.judgments if said.item in kept]
+
+
+def read_ratings(judgments: Sequence[int]) -> dict[int, tuple[tuple[Any, ...], ...]]:
+    """What each judgment rated, by its id."""
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    if judgments:
+        rows = Rating.objects.filter(judgment__in=judgments).order_by("completion_id", "dimension_id")
+        for pk, *said in rows.values_list("judgment_id", "completion_id", "dimension_id", "value"):
+            found[pk].append(tuple(said))
+    return {pk: tuple(said) for pk, said in found.items()}
+
+
+def read_places(groups: Sequence[Group], texts: bool) -> None:
+    """Put the items' completions and their texts on the groups, and the texts of rewrites."""
+    owners = {said.item: group for group in groups for said in group.judgments}
+    places = ItemCompletion.objects.filter(among("item", owners)).order_by("item_id", "position")
+    wanted = ("item_id", "completion_id", *(("completion__text",) if texts else ()))
+    for item, completion, *text in places.values_list(*wanted):
+        group = owners.get(item)
+        if group is None:
+            continue
+        if item in group.places:
+            group.places[item].append(completion)
+        else:
+            group.places[item] = [completion]
+        group.texts[completion] = text[0] if text else ""
+    writers = {said.rewrite: group for group in groups for said in group.judgments if said.rewrite}
+    if writers:
+        rewrites: QuerySet[Model] = Completion.objects.filter(pk__in=writers)
+        for pk, text in rewrites.values_list("pk", "text"):
+            writers[pk].texts[pk] = text if texts else ""
+
+
+def read_values(project: Project, groups: Sequence[Group]) -> None:
+    """Put the ratings of single responses on the groups.
+
+    A rating without a dimension is the overall one and counts alone; else the mean of the dimensions does.
+    """
+    owners = {said.pk: group for group in groups for said in group.judgments if said.is_rating}
+    if not owners:
+        return
+    ratings = Rating.objects.filter(among("judgment", owners)).order_by("judgment_id", "pk")
+    shares: dict[tuple[int, int], list[tuple[bool, float]]] = defaultdict(list)
+    for pk, completion, low, high, value in ratings.values_list(
+        "judgment_id", "completion_id", "dimension__low", "dimension__high", "value"
+    ):
+        if pk in owners:
+            bottom, top = (project.scale_min, project.scale_max) if low is None else (low, high)
+            shares[pk, completion].append((low is None, (value - bottom) / (top - bottom)))
+    for (pk, completion), given in shares.items():
+        counted = [share for overall, share in given if overall] or [share for _, share in given]
+        owners[pk].values[pk] = (completion, sum(counted) / len(counted))
