@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 def used(project, **choices) -> set[str]:
     """The judgments that give rows."""
     query = read_query(project, choices)
-    return {said.public_id for result in iter_rows(project, query) for said in result.used}
+    return {said.name for result in iter_rows(project, query) for said in result.used}
 
 
 def ids(*judgments) -> set[str]:

@@ -34,6 +34,8 @@ class ExportFormat:
         columns: the fields of each line and what they hold, in their order.
         kinds: the kinds of rows that it is made from; none for raw judgments.
         convert: from the kind of a row and the row to its lines.
+        end: where a frozen line is cut when the columns are its first ones; empty when they are all of it;
+            None when it has to be converted.
     """
 
     label: str | Promise
@@ -41,6 +43,7 @@ class ExportFormat:
     columns: dict[str, str]
     kinds: tuple[str, ...] = ()
     convert: Convert | None = None
+    end: bytes | None = None
 
 
 def pick(*names: str) -> Convert:
@@ -112,6 +115,7 @@ EXPORT_FORMATS = {
         PAIR,
         ("preference",),
         pick("prompt", "chosen", "rejected"),
+        b',"margin":',
     ),
     "trl-preference-text": ExportFormat(
         _("Preferences for TRL, plain text"),
@@ -147,6 +151,7 @@ EXPORT_FORMATS = {
         {"prompt": MESSAGES, "completion": MESSAGES},
         ("sft",),
         pick("prompt", "completion"),
+        b"",
     ),
     "rating": ExportFormat(
         _("Ratings"),
@@ -154,6 +159,7 @@ EXPORT_FORMATS = {
         {"prompt": MESSAGES, "completion": MESSAGES, "rating": NUMBER},
         ("rating",),
         pick("prompt", "completion", "rating"),
+        b"",
     ),
     "ranking": ExportFormat(
         _("Rankings"),
@@ -161,6 +167,7 @@ EXPORT_FORMATS = {
         {"prompt": MESSAGES, "completions": MESSAGE_LISTS, "ranks": INTEGERS, "judgments": TEXTS},
         ("ranking",),
         pick("prompt", "completions", "ranks", "judgments"),
+        b"",
     ),
     "openai-preference": ExportFormat(
         _("Preferences for OpenAI"),

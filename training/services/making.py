@@ -14,29 +14,36 @@ training.services.tallies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from rating.models import Judgment, Project
 from training.agreement import Agreement
 from training.services.queries import SnapshotQuery, collected_judgments, last_judgment, margins_of
 from training.services.reading import Group, iter_groups
-from training.services.rows import Making, PromptRows, Row, add_votes
+from training.services.rows import KINDS, Making, PromptRows, Row, add_votes
 from training.services.tallies import add_tallied
 from training.services.votes import count_agreement, tell_all
 
 
 def iter_rows(
-    project: Project, query: SnapshotQuery | None = None, *, agreement: Agreement | None = None
+    project: Project,
+    query: SnapshotQuery | None = None,
+    *,
+    agreement: Agreement | None = None,
+    split: str | None = None,
+    kinds: Collection[str] = KINDS,
 ) -> Iterator[PromptRows]:
     """The rows of every prompt of the project, the prompt's own last; see `iter_groups` for the cost.
 
     Args:
         agreement: is filled with how much the raters agree.
+        split: the prompts of one split alone.
+        kinds: the kinds of rows that are wanted.
     """
     query = query or SnapshotQuery()
     weights = measure_weights(project, query) if query.weights == "reliability" else None
-    making = Making(query, margins_of(project, query), weights, agreement)
-    for group in iter_groups(project, query):
+    making = Making(query, margins_of(project, query), weights, agreement, frozenset(kinds))
+    for group in iter_groups(project, query, split=split):
         yield make_rows(group, making)
 
 
@@ -51,14 +58,15 @@ def measure_weights(project: Project, query: SnapshotQuery) -> dict[int, float]:
 def make_rows(group: Group, making: Making) -> PromptRows:
     """The rows of one prompt."""
     result = PromptRows(group.split)
-    told = tell_all(group)
+    told = tell_all(group) if group.judgments else []
     if making.agreement is not None and len(told) > 1:
         count_agreement(making.agreement, [vote for one in told for vote in one.votes])
     if making.query.rows == "votes":
         add_votes(result, group, told, making)
     else:
         add_tallied(result, group, told, making)
-    result.rows.append(Row("prompts", group.split, {"id": group.text_hash, "prompt": group.messages}))
+    if "prompts" in making.kinds:
+        result.rows.append(Row("prompts", group.split, {"id": group.text_hash, "prompt": group.messages}))
     return result
 
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,7 +21,7 @@ from rating.models import Answer, ItemCompletion, Judgment, Project, Prompt, Rat
 from training.models import DatasetSnapshot
 from training.services.formats import Data
 from training.services.queries import last_judgment
-from training.services.reading import among, dashed
+from training.services.reading import among, dashed, fetch_plain
 from training.services.snapshots import query_of
 
 CHUNK = 2000
@@ -88,7 +88,7 @@ def iter_judgments(
         up_to = judgments.aggregate(last=Max("pk"))["last"] or 0
     raters, last = rater_ids(project), 0
     rows = judgments.filter(pk__lte=up_to).order_by("pk").values_list(*FIELDS)
-    while page := [Raw(*row) for row in rows.filter(pk__gt=last)[:CHUNK]]:
+    while page := [Raw(*row) for row in fetch_plain(rows.filter(pk__gt=last)[:CHUNK])]:
         yield from Page(page, raters, up_to).lines()
         last = page[-1].pk
 
@@ -135,7 +135,7 @@ class Page:
         self.keys, self.completions = read_completions({row.item for row in rows}, raters)
         self.prompts = read_prompts({row.prompt for row in rows})
         self.ratings = read_said(Rating, rows, "completion_id", "dimension__key", "value")
-        self.answers = read_said(Answer, rows, "completion_id", "question__key", "value")
+        self.answers = read_said(Answer, rows, "completion_id", "question__key", Cast("value", TextField()))
         self.marks = read_said(SpanMark, rows, "completion_id", "start", "end", "verdict", "reason")
 
     def lines(self) -> Iterator[Data]:
@@ -189,7 +189,11 @@ class Page:
                 for about, dimension, value in self.ratings.get(pk, ())
             ],
             "answers": [
-                {"question": question, "completion": keys[about] if about else None, "value": value}
+                {
+                    "question": question,
+                    "completion": keys[about] if about else None,
+                    "value": orjson.loads(value),
+                }
                 for about, question, value in self.answers.get(pk, ())
             ],
             "marks": [
@@ -206,7 +210,7 @@ def read_completions(
     keys: dict[int, Keys] = defaultdict(dict)
     found: dict[int, list[Data]] = defaultdict(list)
     places = ItemCompletion.objects.filter(among("item", items)).order_by("item_id", "position")
-    for item, pk, text, version, model, author, sampling in places.values_list(
+    fields = (
         "item_id",
         "completion_id",
         "completion__text",
@@ -214,7 +218,8 @@ def read_completions(
         "completion__source_model",
         "completion__author_id",
         Cast("completion__sampling", TextField()),
-    ):
+    )
+    for item, pk, text, version, model, author, sampling in fetch_plain(places.values_list(*fields)):
         key = KEYS[len(found[item])]
         keys[item][pk] = key
         found[item].append(
@@ -250,16 +255,16 @@ def read_prompts(prompts: set[int]) -> dict[int, Data]:
                 "prompt_metadata": orjson.loads(metadata),
             },
         }
-        for pk, text_hash, split, messages, source, metadata in rows
+        for pk, text_hash, split, messages, source, metadata in fetch_plain(rows)
     }
 
 
-def read_said(model: Any, rows: Sequence[Raw], *fields: str) -> dict[int, list[tuple[Any, ...]]]:
+def read_said(model: Any, rows: Sequence[Raw], *fields: Any) -> dict[int, list[tuple[Any, ...]]]:
     """The model's rows that belong to the judgments, by judgment."""
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     said = model.objects.filter(among("judgment", {row.pk for row in rows})).order_by("judgment_id", "pk")
-    for pk, *values in said.values_list("judgment_id", *fields):
-        found[pk].append(tuple(values))
+    for row in fetch_plain(said.values_list("judgment_id", *fields)):
+        found[row[0]].append(row[1:])
     return found
 
 
@@ -273,5 +278,5 @@ def item_key(purpose: str, prompt_hash: str, completions: list[Data]) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """The moment in UTC, to the microsecond."""
-    return moment.isoformat()
+    """The moment in UTC, to the microsecond; SQLite gives it without its zone."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()

@@ -65,41 +65,42 @@ class Making:
         margins: what each strength is worth; empty for no margins.
         weights: by rater; None when all votes weigh the same.
         agreement: counts on while rows are made; None when nobody asks.
+        kinds: the kinds of rows that are wanted; what a judgment counts for does not depend on them.
     """
 
     query: SnapshotQuery
     margins: dict[str, float]
     weights: dict[int, float] | None = None
     agreement: Agreement | None = None
+    kinds: frozenset[str] = frozenset(KINDS)
 
 
 def add_votes(result: PromptRows, group: Group, told: list[Told], making: Making) -> None:
     """A row for each vote, and what else each judgment gives."""
-    rows, examples = result.rows, set[int]()
+    rows, kinds, texts, examples = result.rows, making.kinds, group.texts, set[int]()
     for one in told:
-        before, said = len(rows), one.said
-        differing = False
+        differing = tied = False
         for vote in one.votes:
-            if group.texts[vote.better] == group.texts[vote.worse]:
+            if texts[vote.better] == texts[vote.worse]:
                 continue
-            differing = differing or not vote.tie
-            if not vote.tie:
-                margin = making.margins.get(vote.strength)
-                rows.append(preference(group, vote, margin, 1.0, 1.0))
-            elif making.query.ties == "keep":
-                rows += tied_rows(group, vote, making)
-        if one.rating is not None:
+            if vote.tie:
+                tied = making.query.ties == "keep"
+                rows += tied_rows(group, vote, making) if tied else []
+                continue
+            differing = True
+            if "preference" in kinds:
+                rows.append(preference(group, vote, making.margins.get(vote.strength), 1.0, 1.0))
+        if not (differing or tied or one.rating):
+            result.left_out["tie" if one.order else one.reason or "same_text"] += 1
+            continue
+        result.used.append(one.said)
+        if one.rating is not None and "rating" in kinds:
             rows.append(rating_row(group, *one.rating))
-        if one.order is not None and differing:
-            rows.append(ranking_row(group, one.order, [said.public_id]))
-        if one.rating is not None or differing:
+        if one.order is not None and differing and "ranking" in kinds:
+            rows.append(ranking_row(group, one.order, [one.said.name]))
+        if (differing or one.rating) and "sft" in kinds:
             for completion in one.examples:
                 add_example(rows, group, completion, examples)
-        if len(rows) > before:
-            result.used.append(said)
-        else:
-            reason = one.reason or "same_text"
-            result.left_out["tie" if one.order else reason] += 1
 
 
 def tied_rows(group: Group, vote: Vote, making: Making) -> list[Row]:
@@ -124,7 +125,7 @@ def preference(group: Group, vote: Vote, margin: float | None, label: float, wei
         "weight": weight,
         "strength": vote.strength or None,
         "source": vote.source,
-        "judgments": [said.public_id for said in vote.judgments],
+        "judgments": [said.name for said in vote.judgments],
     }
     return Row("preference", group.split, data)
 

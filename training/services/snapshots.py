@@ -130,7 +130,7 @@ def write_files(project: Project, directory: Path, query: SnapshotQuery) -> Froz
         for result in iter_rows(project, query, agreement=agreement):
             for row in result.rows:
                 writer.add(row)
-            frozen.judgments[result.split] += [said.public_id for said in result.used]
+            frozen.judgments[result.split] += [said.name for said in result.used]
             frozen.judgment_ids += [said.pk for said in result.used]
             frozen.left_out += result.left_out
             counts.add(result)

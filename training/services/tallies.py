@@ -103,7 +103,7 @@ def add_rankings(result: PromptRows, group: Group, told: list[Told], making: Mak
         ranks: dict[int, Fraction] = defaultdict(Fraction)
         for one in found:
             weight, above = Fraction(weight_in(making, one)), 0
-            for tied in one.said.ranking or []:
+            for tied in one.said.order:
                 for completion in tied:
                     ranks[completion] += weight * (
                         2 * above + len(tied) + 1
@@ -113,6 +113,6 @@ def add_rankings(result: PromptRows, group: Group, told: list[Told], making: Mak
         for completion in sorted(ranks):
             order[ranks[completion]].append(completion)
         if len(order) > 1:
-            judgments = [one.said.public_id for one in found]
+            judgments = [one.said.name for one in found]
             result.rows.append(ranking_row(group, [order[rank] for rank in sorted(order)], judgments))
             used.update(one.said.pk for one in found)

@@ -103,21 +103,21 @@ def tell_comparison(told: Told, places: list[int]) -> None:
 
 def tell_ranking(told: Told, group: Group) -> None:
     said = told.said
-    assert said.ranking is not None
-    for place, tied in enumerate(said.ranking):
+    order = said.order
+    for place, tied in enumerate(order):
         for index, better in enumerate(tied):
             told.votes += [Vote(better, other, True, "", "ranking", (said,)) for other in tied[index + 1 :]]
             told.votes += [
                 Vote(better, worse, False, "", "ranking", (said,))
-                for lower in said.ranking[place + 1 :]
+                for lower in order[place + 1 :]
                 for worse in lower
             ]
-    if len(said.ranking) == 1:
+    if len(order) == 1:
         told.reason = "tie"
         return
-    told.order = said.ranking
-    if len(said.ranking[0]) == 1:
-        told.examples.append(said.ranking[0][0])
+    told.order = order
+    if len(order[0]) == 1:
+        told.examples.append(order[0][0])
 
 
 def tell_rating(told: Told, group: Group, earlier: list[tuple[Said, int, float]]) -> None:
