@@ -14,11 +14,13 @@ from tests.factories import make_item, make_judgment, make_project, make_prompt,
 from tests.rating.imports import HH
 from training.models import DatasetSnapshot, SnapshotJudgment
 from training.recipes.data import read_demonstrations, read_preferences, read_prompts
+from training.services.queries import SnapshotQuery
 from training.services.snapshots import (
     DATA_FILES,
     QUERY,
     SnapshotError,
     freeze_snapshot,
+    query_of,
     read_manifest,
     snapshot_files_ok,
 )
@@ -204,6 +206,26 @@ def test_command_prints_hash_and_counts(project, capsys):
     assert f"preference.train.jsonl: {snapshot.counts['rows']['preference.train.jsonl']} rows" in out
     call_command("freeze_snapshot", project="demo")
     assert "nothing has changed since" in capsys.readouterr().out
+
+
+def test_the_commands_options_are_the_querys_choices(project, capsys):
+    from training.management.commands.freeze_snapshot import OPTIONS
+
+    assert set(OPTIONS) == set(SnapshotQuery.model_fields) - {"up_to", "prompts"}
+    judge_some(project)
+    rater = Judgment.objects.first().rater.pseudonym
+    call_command("freeze_snapshot", project="demo", margin="small", min_agreement=0.5)
+    call_command("freeze_snapshot", project="demo", like=1, without_raters=[rater])
+    second = DatasetSnapshot.objects.get(number=2)
+    assert query_of(second).choices == {
+        "margin": "small",
+        "min_agreement": 0.5,
+        "without_raters": [rater],
+    }
+    with pytest.raises(CommandError, match=r"until: .* give a later day"):
+        call_command("freeze_snapshot", project="demo", since="2026-02-02", until="2026-01-01")
+    with pytest.raises(CommandError, match="demo has no snapshot 9"):
+        call_command("freeze_snapshot", project="demo", like=9)
 
 
 def test_command_refuses_in_words(project):
