@@ -40,7 +40,7 @@ def texts(row: dict) -> tuple[str, str]:
 
 
 def left_out(project) -> list[str]:
-    return [reason for result in iter_rows(project) for reason in result.left_out.elements()]
+    return [reason for result in iter_rows(project) for reason in result.left_out]
 
 
 def revise(judgment: Judgment, choice: str, preferred: Completion | None) -> Judgment:

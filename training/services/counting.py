@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 
 from django.db.models import Count
 
@@ -58,11 +57,11 @@ def count_query(project: Project, query: SnapshotQuery) -> QueryCount:
     making = Making(query, margins_of(project, query))
     kinds: Counter[str] = Counter()
     seen = 0
-    for group in islice(iter_groups(project, query), SAMPLE):
-        seen += len(group.judgments)
-        kinds.update(row.kind for row in make_rows(group, making).rows)
     prompts = Prompt.objects.filter(project=project).count() if query.prompts is None else query.prompts
     exact = prompts <= SAMPLE
+    for group in iter_groups(project, query.model_copy(update={"prompts": min(prompts, SAMPLE)})):
+        seen += len(group.judgments)
+        kinds.update(row.kind for row in make_rows(group, making).rows)
     factor = 1.0 if exact else judgments / max(seen, 1)
     return QueryCount(
         judgments=seen if exact else judgments,

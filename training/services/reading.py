@@ -24,8 +24,11 @@ from training.services.queries import (
     narrow_time,
 )
 
-CHUNK = 1000
+CHUNK = 4000
 """Prompts that are read at once."""
+
+MAX_IN = 10_000
+"""Ids in one list; SQLite takes 32,766 variables in a query."""
 
 Messages = list[dict[str, str]]
 
@@ -84,9 +87,9 @@ class Said(NamedTuple):
         return not self.choice and self.ranking is None and not self.none_good
 
 
-@dataclass(slots=True)
-class Group:
-    """A prompt with what was said of its items, in the order of the judgments' ids.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the judgments of a page of prompts are about.
 
     Attributes:
         places: the completions of each item in canonical order.
@@ -94,14 +97,21 @@ class Group:
         values: by judgment of a single response: its completion, and its value from 0 to 1.
     """
 
+    places: dict[int, list[int]] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
+    values: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Group:
+    """A prompt with what was said of its items, in the order of the judgments' ids."""
+
     prompt: int
     text_hash: str
     split: str
     messages: Messages
+    shared: Shared
     judgments: list[Said] = field(default_factory=list)
-    places: dict[int, list[int]] = field(default_factory=dict)
-    texts: dict[int, str] = field(default_factory=dict)
-    values: dict[int, tuple[int, float]] = field(default_factory=dict)
 
 
 def iter_groups(
@@ -109,7 +119,7 @@ def iter_groups(
 ) -> Iterator[Group]:
     """Every prompt of the project in the order of their ids, each with the judgments that the query lets in.
 
-    At most six queries for each 1,000 prompts, however many judgments there are.
+    At most six queries for each 4,000 prompts, however many judgments there are.
 
     Args:
         texts: without them, where only ids are needed, messages and texts are empty.
@@ -121,18 +131,18 @@ def iter_groups(
     last = last_judgment(project, query)
     edges = cap_raters(narrow_choices(collected_judgments(project, last), query), query)
     for page in iter_prompts(project, query):
+        shared = Shared()
         groups = {
-            pk: Group(pk, text_hash, side, orjson.loads(messages) if texts else [])
+            pk: Group(pk, text_hash, side, orjson.loads(messages) if texts else [], shared)
             for pk, text_hash, side, messages in page
             if split in (None, side)
         }
         if not groups:
             continue
         read_judgments(groups, query, last, edges)
-        judged = [group for group in groups.values() if group.judgments]
-        if judged:
-            read_places(judged, texts)
-            read_values(project, judged)
+        if judgments := [said for group in groups.values() for said in group.judgments]:
+            read_places(shared, judgments, texts)
+            read_values(project, shared, judgments)
         yield from groups.values()
 
 
@@ -154,12 +164,12 @@ def iter_prompts(project: Project, query: SnapshotQuery) -> Iterator[list[tuple[
 
 
 def among(name: str, ids: Collection[int]) -> Q:
-    """`name` is one of the ids, or between the first and the last where these lie close together.
+    """`name` is one of the ids, or between the first and the last where they lie close together or are many.
 
-    A range is read in one go; a list is looked up one by one.
+    A range is read in one go, a list looked up one by one. The caller passes over what it did not ask for.
     """
     low, high = min(ids), max(ids)
-    if high - low < 2 * len(ids):
+    if high - low < 2 * len(ids) or len(ids) > MAX_IN:
         return Q(**{f"{name}__gte": low, f"{name}__lte": high})
     return Q(**{f"{name}__in": ids})
 
@@ -193,8 +203,9 @@ def read_judgments(
             continue
         group.judgments.append(said)
     if not query.plain:
+        ratings = read_ratings([s.pk for group in groups.values() for s in group.judgments if s.is_rating])
         for group in groups.values():
-            keep_agreed(group, query)
+            keep_agreed(group, query, ratings)
 
 
 def dashed(public_id: str) -> str:
@@ -205,12 +216,11 @@ def dashed(public_id: str) -> str:
     return f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}"
 
 
-def keep_agreed(group: Group, query: SnapshotQuery) -> None:
+def keep_agreed(group: Group, query: SnapshotQuery, ratings: dict[int, list[tuple[Any, ...]]]) -> None:
     """Leave out the judgments of items with too few judgments, or whose raters agree too little."""
     items: dict[int, list[Said]] = defaultdict(list)
     for said in group.judgments:
         items[said.item].append(said)
-    ratings = read_ratings([said.pk for said in group.judgments if said.is_rating])
     kept = set()
     for item, judgments in items.items():
         verdicts = [
@@ -222,44 +232,39 @@ def keep_agreed(group: Group, query: SnapshotQuery) -> None:
     group.judgments = [said for said in group.judgments if said.item in kept]
 
 
-def read_ratings(judgments: Sequence[int]) -> dict[int, tuple[tuple[Any, ...], ...]]:
+def read_ratings(judgments: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
     """What each judgment rated, by its id."""
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     if judgments:
-        rows = Rating.objects.filter(judgment__in=judgments).order_by("completion_id", "dimension_id")
-        for pk, *said in rows.values_list("judgment_id", "completion_id", "dimension_id", "value"):
-            found[pk].append(tuple(said))
-    return {pk: tuple(said) for pk, said in found.items()}
+        rows = Rating.objects.filter(among("judgment", judgments)).order_by("completion_id", "dimension_id")
+        for row in rows.values_list("judgment_id", "completion_id", "dimension_id", "value"):
+            found[row[0]].append(row[1:])
+    return found
 
 
-def read_places(groups: Sequence[Group], texts: bool) -> None:
-    """Put the items' completions and their texts on the groups, and the texts of rewrites."""
-    owners = {said.item: group for group in groups for said in group.judgments}
-    places = ItemCompletion.objects.filter(among("item", owners)).order_by("item_id", "position")
+def read_places(shared: Shared, judgments: Sequence[Said], texts: bool) -> None:
+    """The completions of the judgments' items with their texts, and the texts of rewrites."""
+    places = ItemCompletion.objects.filter(among("item", {said.item for said in judgments}))
     wanted = ("item_id", "completion_id", *(("completion__text",) if texts else ()))
-    for row in fetch_plain(places.values_list(*wanted)):
+    found, known = shared.places, shared.texts
+    for row in fetch_plain(places.order_by("item_id", "position").values_list(*wanted)):
         item, completion = row[:2]
-        group = owners.get(item)
-        if group is None:
-            continue
-        if item in group.places:
-            group.places[item].append(completion)
+        if item in found:
+            found[item].append(completion)
         else:
-            group.places[item] = [completion]
-        group.texts[completion] = row[2] if texts else ""
-    writers = {said.rewrite: group for group in groups for said in group.judgments if said.rewrite}
-    if writers:
-        rewrites = Completion.objects.filter(pk__in=writers)
-        for pk, text in rewrites.values_list("pk", "text"):
-            writers[pk].texts[pk] = text if texts else ""
+            found[item] = [completion]
+        known[completion] = row[2] if texts else ""
+    if rewrites := {said.rewrite for said in judgments if said.rewrite}:
+        written = Completion.objects.filter(pk__in=rewrites).values_list("pk", "text")
+        known.update((pk, text if texts else "") for pk, text in written)
 
 
-def read_values(project: Project, groups: Sequence[Group]) -> None:
-    """Put the ratings of single responses on the groups.
+def read_values(project: Project, shared: Shared, judgments: Sequence[Said]) -> None:
+    """The ratings of single responses.
 
     A rating without a dimension is the overall one and counts alone; else the mean of the dimensions does.
     """
-    owners = {said.pk: group for group in groups for said in group.judgments if said.is_rating}
+    owners = {said.pk for said in judgments if said.is_rating}
     if not owners:
         return
     ratings = Rating.objects.filter(among("judgment", owners)).order_by("judgment_id", "pk")
@@ -272,4 +277,4 @@ def read_values(project: Project, groups: Sequence[Group]) -> None:
             shares[pk, completion].append((low is None, (value - bottom) / (top - bottom)))
     for (pk, completion), given in shares.items():
         counted = [share for overall, share in given if overall] or [share for _, share in given]
-        owners[pk].values[pk] = (completion, sum(counted) / len(counted))
+        shared.values[pk] = (completion, sum(counted) / len(counted))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,13 +47,13 @@ class PromptRows:
 
     Attributes:
         used: the judgments that gave rows.
-        left_out: the others, by keys of LEFT_OUT.
+        left_out: why each other one gave none, a key of LEFT_OUT.
     """
 
     split: str
     rows: list[Row] = field(default_factory=list)
     used: list[Said] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Making:
 
 def add_votes(result: PromptRows, group: Group, told: list[Told], making: Making) -> None:
     """A row for each vote, and what else each judgment gives."""
-    rows, kinds, texts, examples = result.rows, making.kinds, group.texts, set[int]()
+    rows, kinds, texts, examples = result.rows, making.kinds, group.shared.texts, set[int]()
     for one in told:
         differing = tied = False
         for vote in one.votes:
@@ -91,7 +90,7 @@ def add_votes(result: PromptRows, group: Group, told: list[Told], making: Making
             if "preference" in kinds:
                 rows.append(preference(group, vote, making.margins.get(vote.strength), 1.0, 1.0))
         if not (differing or tied or one.rating):
-            result.left_out["tie" if one.order else one.reason or "same_text"] += 1
+            result.left_out.append("tie" if one.order else one.reason or "same_text")
             continue
         result.used.append(one.said)
         if one.rating is not None and "rating" in kinds:
@@ -118,8 +117,8 @@ def preference(group: Group, vote: Vote, margin: float | None, label: float, wei
     """
     data = {
         "prompt": group.messages,
-        "chosen": assistant(group.texts[vote.better]),
-        "rejected": assistant(group.texts[vote.worse]),
+        "chosen": assistant(group.shared.texts[vote.better]),
+        "rejected": assistant(group.shared.texts[vote.worse]),
         "margin": margin,
         "label": label,
         "weight": weight,
@@ -131,7 +130,11 @@ def preference(group: Group, vote: Vote, margin: float | None, label: float, wei
 
 
 def rating_row(group: Group, completion: int, value: float) -> Row:
-    data = {"prompt": group.messages, "completion": assistant(group.texts[completion]), "rating": value}
+    data = {
+        "prompt": group.messages,
+        "completion": assistant(group.shared.texts[completion]),
+        "rating": value,
+    }
     return Row("rating", group.split, data)
 
 
@@ -139,7 +142,7 @@ def ranking_row(group: Group, order: list[list[int]], judgments: list[str]) -> R
     """Three responses or more, best first; equal ones share their rank, and the next one counts on."""
     data = {
         "prompt": group.messages,
-        "completions": [assistant(group.texts[completion]) for tied in order for completion in tied],
+        "completions": [assistant(group.shared.texts[completion]) for tied in order for completion in tied],
         "ranks": [rank for rank, tied in enumerate(order, start=1) for _completion in tied],
         "judgments": judgments,
     }
@@ -148,7 +151,7 @@ def ranking_row(group: Group, order: list[list[int]], judgments: list[str]) -> R
 
 def add_example(rows: list[Row], group: Group, completion: int, examples: set[int]) -> None:
     """An sft row, unless the response is empty or was an example before."""
-    text = group.texts[completion]
+    text = group.shared.texts[completion]
     if text.strip() and completion not in examples:
         examples.add(completion)
         rows.append(Row("sft", group.split, {"prompt": group.messages, "completion": assistant(text)}))

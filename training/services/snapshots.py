@@ -132,7 +132,7 @@ def write_files(project: Project, directory: Path, query: SnapshotQuery) -> Froz
                 writer.add(row)
             frozen.judgments[result.split] += [said.name for said in result.used]
             frozen.judgment_ids += [said.pk for said in result.used]
-            frozen.left_out += result.left_out
+            frozen.left_out.update(result.left_out)
             counts.add(result)
         writer.sync()
     frozen.rows = writer.rows

@@ -37,14 +37,14 @@ def add_tallied(result: PromptRows, group: Group, told: list[Told], making: Maki
         if one.said.pk in used:
             result.used.append(one.said)
         else:
-            result.left_out[one.reason or ("undecided" if one.votes else "no_answer")] += 1
+            result.left_out.append(one.reason or ("undecided" if one.votes else "no_answer"))
 
 
 def add_pairs(result: PromptRows, group: Group, told: list[Told], making: Making, used: set[int]) -> set[int]:
     """One preference row for each two responses; returns the responses that were the worse ones."""
     losers = set()
     for pair, votes in by_pair([vote for one in told for vote in one.votes]).items():
-        if group.texts[pair[0]] == group.texts[pair[1]]:
+        if group.shared.texts[pair[0]] == group.shared.texts[pair[1]]:
             continue
         tally = tally_votes(
             ((vote.rater, verdict_of(vote, pair), margin_of(vote, making)) for vote in votes), making.weights

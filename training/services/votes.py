@@ -74,7 +74,7 @@ def tell(group: Group, said: Said, earlier: dict[int, list[tuple[Said, int, floa
         earlier: each rater's ratings of single responses to this prompt so far; is added to.
     """
     told = Told(said)
-    places = group.places[said.item]
+    places = group.shared.places[said.item]
     if said.none_good:
         told.reason = "none_good"
     elif said.choice:
@@ -122,7 +122,7 @@ def tell_ranking(told: Told, group: Group) -> None:
 
 def tell_rating(told: Told, group: Group, earlier: list[tuple[Said, int, float]]) -> None:
     said = told.said
-    own = group.values.get(said.pk)
+    own = group.shared.values.get(said.pk)
     if own is None:
         told.reason = "no_answer"
         return

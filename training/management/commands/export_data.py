@@ -11,6 +11,7 @@ from rating.models import Project
 from training.models import DatasetSnapshot
 from training.services.encoding import FILE_KINDS
 from training.services.exports import EXPORT_FORMATS, Export, ExportError, iter_export, write_export
+from training.services.files import spare_collector
 
 
 class Command(BaseCommand):
@@ -26,6 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", required=True, metavar="FILE", help="`-` is the standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        spare_collector()
         try:
             pieces = iter_export(read_export(options))
         except ExportError as error:

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from training.models import DatasetSnapshot
 from training.services.exports import EXPORT_FORMATS, ExportError
+from training.services.files import spare_collector
 from training.services.hub import OFFERED, HubError, push_folder, write_hub_folder
 
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         snapshot = wanted.select_related("project").first()
         if snapshot is None:
             raise CommandError(f"{options['project']} has no snapshot {options['snapshot']}.")
+        spare_collector()
         folder = Path(options["out"])
         try:
             written = write_hub_folder(

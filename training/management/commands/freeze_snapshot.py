@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rating.models import Project
 from rating.services.answers import FLAGS
 from training.models import DatasetSnapshot
+from training.services.files import spare_collector
 from training.services.queries import QueryError, SnapshotQuery, read_query
 from training.services.rows import LEFT_OUT
 from training.services.snapshots import SnapshotError, freeze_snapshot, query_of
@@ -52,6 +53,7 @@ class Command(BaseCommand):
             project = Project.objects.get(slug=options["project"])
         except Project.DoesNotExist:
             raise CommandError(f"There is no project with the slug {options['project']!r}.") from None
+        spare_collector()
         newest = DatasetSnapshot.objects.filter(project=project).first()
         try:
             snapshot = freeze_snapshot(project, read_options(project, options))
