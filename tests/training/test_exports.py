@@ -151,11 +151,11 @@ def test_gzip_is_the_same_lines_without_a_time(judged):
 
 
 def test_unknown_words_are_refused_at_once(project):
-    with pytest.raises(ExportError, match="format: 'csv' is unknown; use one of trl-preference"):
+    with pytest.raises(ExportError, match="format: “csv” is unknown; use one of trl-preference"):
         Export(project, "csv")
     with pytest.raises(ExportError, match="use one of train, eval, or leave it out"):
         Export(project, "sft", split="test")
-    with pytest.raises(ExportError, match="file: 'xlsx' is unknown; use one of jsonl, csv, parquet"):
+    with pytest.raises(ExportError, match="file: “xlsx” is unknown; use one of jsonl, csv, parquet"):
         Export(project, "sft", file="xlsx")
 
 

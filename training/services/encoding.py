@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import orjson
+from django.utils.translation import gettext as _
 
 from training.services import formats
 from training.services.formats import Data
@@ -111,7 +112,9 @@ def encode_parquet(lines: Iterable[Data], columns: dict[str, str], codec: str) -
         import pyarrow  # noqa: F401
     except ImportError:
         raise EncodingError(
-            "Parquet needs pyarrow, which is not installed: pip install pyarrow, or take JSON Lines or CSV."
+            _(
+                "Parquet needs pyarrow, which is not installed: pip install pyarrow, or take JSON Lines or CSV."
+            )
         ) from None
     return write_parquet(lines, columns, codec)
 

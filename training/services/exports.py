@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+from django.utils.translation import gettext as _
 
 from rating.models import Project, Split
 from training.models import DatasetSnapshot
@@ -58,11 +59,14 @@ class Export:
             ("file", self.file, list(FILE_KINDS)),
         ):
             if value not in known:
-                words = ", ".join(str(word) for word in known if word)
-                optional = ", or leave it out" if None in known else ""
-                raise ExportError(f"{name}: {str(value)[:60]!r} is unknown; use one of {words}{optional}.")
+                words = _("%(name)s: “%(value)s” is unknown; use one of %(known)s.")
+                if None in known:
+                    words = _("%(name)s: “%(value)s” is unknown; use one of %(known)s, or leave it out.")
+                listed = ", ".join(str(word) for word in known if word)
+                raise ExportError(words % {"name": name, "value": str(value)[:60], "known": listed})
         if self.snapshot is not None and (missing := [p for p in self.paths() if not p.is_file()]):
-            raise ExportError(f"{missing[0].name} is gone from the disk: freeze a new snapshot.")
+            words = _("%(name)s is gone from the disk: freeze a new snapshot.")
+            raise ExportError(words % {"name": missing[0].name})
 
     @property
     def format(self) -> ExportFormat:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from django.db.models import Count, F, Max, Q, Window
 from django.db.models.functions import RowNumber
+from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rating.models import Guidelines, Item, Judgment, Project, Prompt, Rater
@@ -85,15 +86,19 @@ class SnapshotQuery(BaseModel):
     @classmethod
     def know_flags(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [value for value in values if value not in FLAGS]:
-            raise ValueError(f"{unknown[0][:60]!r} is unknown; use some of {', '.join(FLAGS)}.")
+            words = _("“%(value)s” is unknown; use some of %(known)s.")
+            raise ValueError(words % {"value": unknown[0][:60], "known": ", ".join(FLAGS)})
         return values
 
     @model_validator(mode="after")
     def agree(self) -> Self:
         if self.since and self.until and self.since > self.until:
-            raise ValueError(f"until: {self.until} is before {self.since}; give a later day.")
+            words = _("%(until)s is before %(since)s; give a later day.")
+            raise ValueError("until: " + words % {"until": self.until, "since": self.since})
         if self.weights == "reliability" and self.rows == "votes":
-            raise ValueError("weights: single votes have no weights; choose the rows majority or soft.")
+            raise ValueError(
+                "weights: " + _("single votes have no weights; choose the rows majority or soft.")
+            )
         return self
 
     @property
@@ -128,7 +133,11 @@ def read_query(project: Project, data: dict[str, Any]) -> SnapshotQuery:
             found = set(known.filter(**{f"{field}__in": wanted}).values_list(field, flat=True))
             if missing := [value for value in wanted if value not in found]:
                 problems.append(
-                    (name, f"{str(missing[0])[:60]!r} is not in this project; look at its pages.")
+                    (
+                        name,
+                        _("“%(value)s” is not in this project; look at its pages.")
+                        % {"value": str(missing[0])[:60]},
+                    )
                 )
     if problems:
         raise QueryError(problems)
@@ -166,7 +175,8 @@ def last_judgment(project: Project, query: SnapshotQuery) -> int:
         return judgments.aggregate(last=Max("pk"))["last"] or 0
     pk = judgments.filter(public_id=query.up_to).values_list("pk", flat=True).first()
     if pk is None:
-        raise QueryError([("up_to", f"There is no judgment {query.up_to} in this project.")])
+        words = _("There is no judgment %(value)s in this project.")
+        raise QueryError([("up_to", words % {"value": query.up_to})])
     return pk
 
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from rating.models import Guidelines, Project, Split, User
 from rating.services.bulk import insert_rows
@@ -157,15 +158,24 @@ def check_worth(frozen: Frozen) -> None:
     if not frozen.judgment_ids:
         left_out = frozen.counts["left_out"].items()
         reasons = "; ".join(f"{count} × {str(LEFT_OUT[reason]).lower()}" for reason, count in left_out)
-        raise SnapshotError(
-            "There is nothing to freeze: no judgment of this project prefers or rates a response"
-            + (f" (left out: {reasons})." if reasons else " yet. Rate some items first.")
+        if not reasons:
+            raise SnapshotError(
+                _(
+                    "There is nothing to freeze: no judgment of this project prefers or rates a response "
+                    "yet. Rate some items first."
+                )
+            )
+        words = _(
+            "There is nothing to freeze: no judgment that was chosen prefers or rates a response "
+            "(left out: %(reasons)s)."
         )
+        raise SnapshotError(words % {"reasons": reasons})
     if not frozen.judgments[Split.TRAIN]:
-        raise SnapshotError(
-            f"There is nothing to train on: all {len(frozen.judgment_ids)} judgments are of prompts held out "
-            "for evaluation. Rate items of other prompts first."
+        words = _(
+            "There is nothing to train on: all %(count)s judgments are of prompts held out for evaluation. "
+            "Rate items of other prompts first."
         )
+        raise SnapshotError(words % {"count": len(frozen.judgment_ids)})
 
 
 def write_manifest(project: Project, directory: Path, frozen: Frozen, query: SnapshotQuery) -> None:
