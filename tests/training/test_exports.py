@@ -12,7 +12,7 @@ from rating.models import Item, Judgment
 from tests.factories import completions_of, make_item, make_judgment, make_model_version, make_question
 from training.services.encoding import FILE_KINDS
 from training.services.exports import EXPORT_FORMATS, Export, ExportError, iter_export
-from training.services.raw import rater_ids
+from training.services.raw import rater_id, rater_ids
 from training.services.snapshots import freeze_snapshot
 
 pytestmark = pytest.mark.django_db
@@ -142,6 +142,20 @@ def test_a_snapshot_gives_the_same_bytes_whatever_comes_later(ranked, fmt):
     make_judgment(make_item(ranked, 1), value=1)
     assert whole(ranked, fmt) != first
     assert whole(ranked, fmt, snapshot=snapshot) == first
+
+
+@pytest.mark.parametrize("file", FILE_KINDS)
+@pytest.mark.parametrize("fmt", ["trl-preference", "judgments"])
+def test_nothing_is_read_before_the_first_piece_is_asked_for(ranked, fmt, file, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        pieces = iter_export(Export(ranked, fmt, file=file))
+    assert next(iter(pieces))
+
+
+def test_a_raters_id_is_stable_and_an_imported_one_is_kept(judged):
+    here = rater_id(judged, "R-AAAAAA", "")
+    assert here == rater_id(judged, "R-AAAAAA", "anna@example.org") != rater_id(judged, "R-BBBBBB", "")
+    assert rater_id(judged, "R-CCCCCC", here) == here
 
 
 def test_gzip_is_the_same_lines_without_a_time(judged):

@@ -94,6 +94,30 @@ def test_no_prompt_is_on_both_sides(project):
         assert {split_of[row["id"]] for row in lines(snapshot, f"prompts.{split}.jsonl")} == {split}
 
 
+def test_a_held_out_prompt_is_held_out_in_every_snapshot(project):
+    """Whatever is asked, comes later or is set anew: the evaluation part never moves."""
+    judgments = judge_some(project)
+    snapshots = [freeze_snapshot(project)]
+    project.eval_percent = 5
+    project.save()
+    for number in range(30, 40):
+        make_judgment(make_item(project, prompt=make_prompt(project, f"Prompt {number}"), texts=["x", "y"]))
+    rater = judgments[0].rater.pseudonym
+    for query in (SnapshotQuery(), SnapshotQuery(rows="soft", ties="keep", without_raters=(rater,))):
+        snapshots.append(freeze_snapshot(project, query))
+    sides = {
+        split: {
+            json.dumps(row["prompt"])
+            for snapshot in snapshots
+            for kind in ("preference", "sft", "prompts")
+            for row in lines(snapshot, f"{kind}.{split}.jsonl")
+        }
+        for split in ("train", "eval")
+    }
+    assert all(sides.values())
+    assert not sides["train"] & sides["eval"]
+
+
 def test_the_recipes_read_the_files(project):
     judge_some(project)
     snapshot = freeze_snapshot(project)

@@ -112,9 +112,7 @@ def encode_parquet(lines: Iterable[Data], columns: dict[str, str], codec: str) -
         import pyarrow  # noqa: F401
     except ImportError:
         raise EncodingError(
-            _(
-                "Parquet needs pyarrow, which is not installed: pip install pyarrow, or take JSON Lines or CSV."
-            )
+            _("Parquet needs pyarrow, which is not installed: pip install pyarrow, or take another file.")
         ) from None
     return write_parquet(lines, columns, codec)
 

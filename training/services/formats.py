@@ -190,6 +190,7 @@ EXPORT_FORMATS = {
             "judgment": TEXT,
             "idempotency_key": TEXT,
             "rater": TEXT,
+            "rater_model": TEXT,
             "judged_at": TEXT,
             "seconds": NUMBER,
             "in_force": BOOLEAN,

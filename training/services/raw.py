@@ -31,6 +31,7 @@ FIELDS = (
     "pk",
     "item_id",
     "rater_id",
+    "rater__model_version__name",
     Cast("public_id", TextField()),
     Cast("idempotency_key", TextField()),
     "judged_at",
@@ -99,6 +100,7 @@ class Raw(NamedTuple):
     pk: int
     item: int
     rater: int
+    rater_model: str | None
     public_id: str
     idempotency_key: str
     judged_at: datetime
@@ -146,6 +148,7 @@ class Page:
                 "judgment": dashed(row.public_id),
                 "idempotency_key": dashed(row.idempotency_key),
                 "rater": self.raters[row.rater],
+                "rater_model": row.rater_model,
                 "judged_at": stamp(row.judged_at),
                 "seconds": row.seconds,
                 "in_force": row.superseded_by is None or row.superseded_by > self.up_to,
