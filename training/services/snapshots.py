@@ -32,6 +32,8 @@ MANIFEST = "manifest.json"
 QUERY = "query.json"
 DATA_FILES = tuple(f"{kind}.{split}.jsonl" for kind in KINDS for split in Split.values)
 SPLIT_RULE = "by a hash of the first user message; decided once, when the prompt is stored"
+NAMED = 20_000
+"""Judgments that are named in one insertion, so that memory does not grow with the snapshot."""
 NOTHING_PREFERRED = ("tie", "both_bad", "none_good", "undecided")
 
 
@@ -240,8 +242,9 @@ def keep_snapshot(
                 counts=frozen.counts,
                 created_by=user,
             )
-            named = ((snapshot.pk, judgment) for judgment in frozen.judgment_ids)
-            insert_rows(SnapshotJudgment, ("snapshot_id", "judgment_id"), named)
+            for start in range(0, len(frozen.judgment_ids), NAMED):
+                named = ((snapshot.pk, pk) for pk in frozen.judgment_ids[start : start + NAMED])
+                insert_rows(SnapshotJudgment, ("snapshot_id", "judgment_id"), named)
             if snapshot.directory.exists():
                 shutil.rmtree(snapshot.directory)  # a crash before the commit left it: no row names it
             target = temporary.rename(snapshot.directory)
