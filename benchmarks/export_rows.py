@@ -122,21 +122,21 @@ def measure(arguments: list[str]) -> list[float]:
     return [float(figure) for figure in done.stdout.splitlines()[-1].split()[1:]]
 
 
-def measure_all(count: int, home: Path) -> list[list[object]]:
-    """A line of the table for the freezing and each export."""
-    lines = []
-    for name, arguments in {"freezing the snapshot": ["freeze_snapshot"], **EXPORTS}.items():
-        command = [*(arguments if arguments[0] == "freeze_snapshot" else ["export_data", *arguments])]
-        out = home / "out"
-        command += ["--project", "rows", *(["--out", str(out)] if command[0] == "export_data" else [])]
-        *seconds, peak = measure(command)
-        size = f"{out.stat().st_size / 1e6:,.0f}" if out.exists() else ""
-        out.unlink(missing_ok=True)
-        figures: list[object] = [f"{count:,}", name]
-        for taken in seconds:
-            figures += [f"{taken:.1f}", f"{count / taken:,.0f}"]
-        lines.append([*figures, f"{peak:,.0f}", size])
-    return lines
+def measure_all(count: int, home: Path) -> Iterator[list[object]]:
+    """A line of the table for the freezing and each export, as soon as it is measured."""
+    yield [f"{count:,}", "freezing the snapshot", *figures(count, ["freeze_snapshot"]), ""]
+    out = home / "out"
+    for name, arguments in EXPORTS.items():
+        measured = figures(count, ["export_data", *arguments, "--out", str(out)])
+        yield [f"{count:,}", name, *measured, f"{out.stat().st_size / 1e6:,.0f}"]
+        out.unlink()
+
+
+def figures(count: int, command: list[str]) -> list[str]:
+    """Seconds and rows a second on the clock and of the processor, and peak memory."""
+    *seconds, peak = measure([*command, "--project", "rows"])
+    rates = [figure for taken in seconds for figure in (f"{taken:.1f}", f"{count / taken:,.0f}")]
+    return [*rates, f"{peak:,.0f}"]
 
 
 def main() -> None:
@@ -158,7 +158,10 @@ def main() -> None:
             print(f"filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             head = ["rows", "export", "s", "rows/s", "CPU s", "rows/CPU s", "peak RSS, MB", "file, MB"]
             print(f"python -m benchmarks.export_rows {' '.join(sys.argv[1:])}".rstrip(), end="\n\n")
-            print(table(head, measure_all(count, home)), end="\n\n", flush=True)
+            print(table(head, []), flush=True)
+            for line in measure_all(count, home):
+                print(f"| {' | '.join(map(str, line))} |", flush=True)
+            print()
     os.sync()
 
 
