@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from django.db.models import Exists, OuterRef
 
 from training.models import DatasetSnapshot, SnapshotJudgment
 from training.services.rows import KINDS
@@ -84,8 +85,8 @@ def compare_snapshots(before: DatasetSnapshot, after: DatasetSnapshot) -> Differ
 
 def count_missing(here: DatasetSnapshot, there: DatasetSnapshot) -> int:
     """How many judgments are in the first and not in the second."""
-    others = SnapshotJudgment.objects.filter(snapshot=there).values("judgment")
-    return SnapshotJudgment.objects.filter(snapshot=here).exclude(judgment__in=others).count()
+    both = SnapshotJudgment.objects.filter(snapshot=there, judgment=OuterRef("judgment"))
+    return SnapshotJudgment.objects.filter(~Exists(both), snapshot=here).count()
 
 
 def compare_kind(before: DatasetSnapshot, after: DatasetSnapshot, kind: str) -> Iterator[RowChanges]:
