@@ -16,8 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
-def prepare_installation(home: Path) -> None:
-    """Settle Django on a migrated database in `home`; in demo mode, so that the demo may be seeded."""
+def prepare_installation(home: Path, database: str = "") -> None:
+    """Settle Django on a migrated database; in demo mode, so that the demo may be seeded.
+
+    Args:
+        database: its address; without one, SQLite in `home`.
+    """
     os.environ |= {
         "RATCHET_DEMO": "1",
         "RATCHET_HOME": str(home),
@@ -25,6 +29,8 @@ def prepare_installation(home: Path) -> None:
         "HF_HUB_OFFLINE": "1",
     }
     os.environ.pop("DATABASE_URL", None)
+    if database:
+        os.environ["DATABASE_URL"] = database
     import django
     from django.core.management import call_command
 

@@ -12,6 +12,7 @@
 | RATCHET_DEBUG | Django's debug pages | off |
 | RATCHET_TRAINING_THREADS | CPU threads for each training run | number of cores |
 | EMAIL_URL | where mail goes | printed on the console |
+| HF_TOKEN | a token of the Hugging Face Hub, to upload datasets | none |
 """
 
 import os
@@ -33,6 +34,7 @@ HOME = Path(env.str("RATCHET_HOME", default=str(BASE_DIR / "var"))).resolve()
 SNAPSHOTS_DIR = HOME / "snapshots"
 RUNS_DIR = HOME / "runs"
 TRAINING_THREADS = env.int("RATCHET_TRAINING_THREADS", default=os.cpu_count() or 1)
+HF_TOKEN = env.str("HF_TOKEN", default="")
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 TESTING = Path(sys.argv[0]).name in {"pytest", "py.test"} or "pytest" in sys.modules
 

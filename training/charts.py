@@ -214,3 +214,51 @@ def draw_interval(
         reference=place(reference),
         y=line_y,
     )
+
+
+def draw_bars(title: str, bars: Sequence[tuple[str, float]], *, x_label: str = "") -> SafeString:
+    """Columns side by side with a label below each; empty text without any.
+
+    Args:
+        bars: (label, height), heights at least 0; labels short.
+    """
+    if not bars:
+        return SafeString("")
+    ticks = nice_ticks(0.0, max(height for _, height in bars))
+    frame = Frame(0.0, float(len(bars)), 0.0, ticks[-1])
+    floor, width = HEIGHT - BOTTOM, frame.x(1) - frame.x(0)
+    every = math.ceil(len(bars) * 44 / (WIDTH - LEFT - RIGHT))  # a label needs about 44 pixels
+    columns = format_html_join(
+        "",
+        '<rect class="chart-bar series-1" x="{}" y="{}" width="{}" height="{}"/>{}',
+        (
+            (
+                f"{frame.x(index + 0.1):.1f}",
+                f"{frame.y(height):.1f}",
+                f"{width * 0.8:.1f}",
+                f"{floor - frame.y(height):.1f}",
+                draw_bar_label(label, frame.x(index + 0.5)) if index % every == 0 else "",
+            )
+            for index, (label, height) in enumerate(bars)
+        ),
+    )
+    return format_html(
+        '<svg viewBox="0 0 {} {}" role="img"><title>{}</title><desc>{}</desc>{}{}{}</svg>',
+        WIDTH,
+        HEIGHT,
+        title,
+        "; ".join(f"{label}: {format_value(height)}" for label, height in bars),
+        draw_grid(frame, ticks),
+        columns,
+        draw_x_axis(frame, [], x_label),
+    )
+
+
+def draw_bar_label(label: str, x: float) -> SafeString:
+    """What a column stands for, below it."""
+    return format_html(
+        '<text class="chart-label" x="{}" y="{}" text-anchor="middle">{}</text>',
+        f"{x:.1f}",
+        HEIGHT - BOTTOM + 16,
+        label,
+    )

@@ -25,7 +25,10 @@ urlpatterns = [
     path(f"{P}triggers/new/", triggers.new_trigger, name="new_trigger"),
     path(f"{P}triggers/<int:pk>/", triggers.edit_trigger, name="edit_trigger"),
     path(f"{P}snapshots/", data.snapshots, name="snapshots"),
+    path(f"{P}snapshots/new/", data.new_snapshot, name="new_snapshot"),
     path(f"{P}snapshots/freeze/", data.freeze_snapshot, name="freeze_snapshot"),
+    path(f"{P}snapshots/<int:number>/", data.snapshot, name="snapshot"),
+    path(f"{P}snapshots/<int:number>/without/", data.freeze_without, name="freeze_without"),
     path(f"{P}snapshots/<int:number>/<str:name>", data.download_snapshot_file, name="download_snapshot_file"),
     path(f"{P}export/", data.export, name="export"),
 ]

@@ -36,7 +36,13 @@ ROOMS = (
     ),
     Room("rating:project", gettext_lazy("Overview"), "layout-dashboard", ANYBODY),
     Room("rating:import", gettext_lazy("Import"), "upload", ADMIN),
-    Room("training:snapshots", gettext_lazy("Snapshots & export"), "archive", OPERATOR),
+    Room(
+        "training:snapshots",
+        gettext_lazy("Snapshots & export"),
+        "archive",
+        OPERATOR,
+        frozenset({"training:snapshot", "training:new_snapshot", "training:freeze_snapshot"}),
+    ),
     Room(
         "training:overview",
         gettext_lazy("Training"),

@@ -38,11 +38,11 @@ for key, preset in PRESETS.items():
         texts = [f"{text}" for text in ANSWERS[: preset.responses]]
         make_item(project, f"How do I make bread number {place}?", texts=texts)
 """
-# The questions that wait for an answer, in the order of the page: the keys printed on their controls, or "text".
+# The questions that wait for an answer, in the order of the page: the keys printed on their controls.
 WAITING = """() => [...document.querySelectorAll("#desk-form fieldset")].filter(
     group => group.checkVisibility() && !("aside" in group.dataset)
         && group.querySelector("input[required]") && !group.querySelector(":checked")
-).map(group => [...group.querySelectorAll("input")].map(input => input.closest("label").querySelector("kbd").textContent))"""
+).map(group => [...group.querySelectorAll("label kbd")].map(key => key.textContent))"""
 FOCUSED = "() => document.activeElement.matches('textarea')"
 MOST_TABS = 60
 

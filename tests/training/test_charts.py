@@ -9,6 +9,7 @@ import pytest
 from training.charts import (
     MAX_POINTS,
     Series,
+    draw_bars,
     draw_interval,
     draw_lines,
     format_value,
@@ -108,3 +109,20 @@ def test_interval_outside_the_line_is_cut():
     ElementTree.fromstring(svg)
     assert 'x1="24.0"' in svg
     assert 'x2="456.0"' in svg
+
+
+def test_bars_stand_on_the_floor_and_say_their_figures():
+    svg = draw_bars("Lengths", [("16", 3.0), ("<32>", 0.0), ("64", 6.0)], x_label="characters")
+    root = ElementTree.fromstring(svg)
+    bars = [node for node in root.iter() if node.get("class") == "chart-bar series-1"]
+    assert [float(bar.get("y")) + float(bar.get("height")) for bar in bars] == pytest.approx([166] * 3)
+    heights = [float(bar.get("height")) for bar in bars]
+    assert heights == pytest.approx([heights[2] / 2, 0, heights[2]], abs=0.1)
+    assert root.find("desc").text == "16: 3; <32>: 0; 64: 6"
+    assert draw_bars("Nothing", []) == ""
+
+
+def test_many_bars_have_fewer_labels():
+    svg = draw_bars("Many", [(f"label-{n}", 1.0) for n in range(40)])
+    assert svg.count("chart-bar") == 40
+    assert svg.count(">label-") < 10

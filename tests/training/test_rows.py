@@ -19,7 +19,8 @@ from tests.factories import (
     make_prompt,
     make_rater,
 )
-from training.services.rows import count_set_aside, iter_judgment_rows, iter_prompt_rows, last_judgment
+from training.services.making import count_set_aside, iter_rows
+from training.services.queries import SnapshotQuery
 
 pytestmark = pytest.mark.django_db
 
@@ -27,10 +28,10 @@ pytestmark = pytest.mark.django_db
 def rows_of(project) -> dict[str, list[dict]]:
     """The rows by kind."""
     found = defaultdict(list)
-    for result in iter_judgment_rows(project):
-        assert bool(result.rows) != bool(result.left_out)
+    for result in iter_rows(project):
         for row in result.rows:
-            found[row.kind].append(row.data)
+            if row.kind != "prompts":
+                found[row.kind].append(row.data)
     return found
 
 
@@ -39,7 +40,7 @@ def texts(row: dict) -> tuple[str, str]:
 
 
 def left_out(project) -> list[str]:
-    return [result.left_out for result in iter_judgment_rows(project) if result.left_out]
+    return [reason for result in iter_rows(project) for reason in result.left_out]
 
 
 def revise(judgment: Judgment, choice: str, preferred: Completion | None) -> Judgment:
@@ -68,6 +69,8 @@ def test_a_comparison_gives_a_preference_and_an_example(project):
             "chosen": [{"role": "assistant", "content": "good"}],
             "rejected": [{"role": "assistant", "content": "bad"}],
             "margin": None,
+            "label": 1.0,
+            "weight": 1.0,
             "strength": None,
             "source": "comparison",
             "judgments": [str(judgment.public_id)],
@@ -94,7 +97,7 @@ def test_evaluations_and_superseded_judgments_stay_out(project):
     first = make_judgment(make_item(project, texts=["x", "y"]), choice="a")
     revise(first, "b", completions_of(first.item)[1])
     assert [texts(row) for row in rows_of(project)["preference"]] == [("y", "x")]
-    assert count_set_aside(project, last_judgment(project)) == {"evaluation": 1, "superseded": 1}
+    assert count_set_aside(project, SnapshotQuery(), 1) == {"query": 0, "evaluation": 1, "superseded": 1}
 
 
 def test_ratings_are_shares_of_the_scale_and_the_top_is_an_example(project):
@@ -131,14 +134,16 @@ def test_ratings_of_one_prompt_by_one_rater_make_pairs(project):
     assert rows[0]["judgments"] == [str(judgments[0].public_id), str(judgments[1].public_id)]
 
 
-def test_pairs_from_ratings_reach_across_chunks(project, monkeypatch):
-    prompt, rater = make_prompt(project), make_rater(project)
-    for value in (1, 2, 3, 4, 5):
-        rate(project, rater, prompt, f"rated {value}", value)
-    whole = [texts(row) for row in rows_of(project)["preference"]]
-    monkeypatch.setattr("training.services.rows.CHUNK", 2)
-    assert [texts(row) for row in rows_of(project)["preference"]] == whole
-    assert len(whole) == 10
+def test_the_rows_do_not_depend_on_the_chunks(project, monkeypatch):
+    rater = make_rater(project)
+    for n in range(5):
+        prompt = make_prompt(project)
+        for value in (1, 2, 3):
+            rate(project, rater, prompt, f"rated {n}, {value}", value)
+    whole = rows_of(project)
+    assert len(whole["preference"]) == 15
+    monkeypatch.setattr("training.services.reading.CHUNK", 2)
+    assert rows_of(project) == whole
 
 
 def test_the_overall_rating_counts_alone_else_the_mean_of_the_dimensions(project):
@@ -176,6 +181,14 @@ def test_a_ranking_gives_every_pair_across_its_groups(project):
         ("also second", "last"),
     ]
     assert [row["completion"][0]["content"] for row in rows["sft"]] == ["first"]
+    (whole,) = rows["ranking"]
+    assert [response[0]["content"] for response in whole["completions"]] == [
+        "first",
+        "second",
+        "also second",
+        "last",
+    ]
+    assert whole["ranks"] == [1, 2, 2, 3]
     assert left_out(project) == ["tie"]
 
 
@@ -196,10 +209,9 @@ def test_a_judgment_without_an_answer_is_left_out(project):
     assert left_out(project) == ["no_answer"]
 
 
-def test_prompts_come_with_their_hash_and_split(project, monkeypatch):
+def test_prompts_come_with_their_hash_and_split(project):
     prompts = [make_prompt(project, f"Prompt {n}") for n in range(5)]
-    monkeypatch.setattr("training.services.rows.CHUNK", 2)
-    rows = list(iter_prompt_rows(project))
+    rows = [row for result in iter_rows(project) for row in result.rows]
     assert [row.data for row in rows] == [{"id": p.text_hash, "prompt": p.messages} for p in prompts]
     assert [row.split for row in rows] == [p.split for p in prompts]
 
@@ -207,7 +219,7 @@ def test_prompts_come_with_their_hash_and_split(project, monkeypatch):
 def test_lines_are_plain_json_with_any_character(project):
     text = "Zürich \u2028 \U0001f600 \x07 \"'"
     make_judgment(make_item(project, texts=[text, "y"]), choice="a")
-    (line,) = [r.line() for x in iter_judgment_rows(project) for r in x.rows if r.kind == "sft"]
+    (line,) = [r.line() for x in iter_rows(project) for r in x.rows if r.kind == "sft"]
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert json.loads(line)["completion"][0]["content"] == text
@@ -217,9 +229,9 @@ def test_queries_do_not_grow_with_the_judgments(project, django_assert_num_queri
     for n in (2, 1, 2):
         make_judgment(make_item(project, n))
     with django_assert_num_queries(6):
-        list(iter_judgment_rows(project))
+        list(iter_rows(project))
     rater = make_rater(project)
     for n in (2, 1, 2, 1, 3, 2):
         make_judgment(make_item(project, n), rater)
     with django_assert_num_queries(6):
-        list(iter_judgment_rows(project))
+        list(iter_rows(project))

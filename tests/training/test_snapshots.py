@@ -14,10 +14,13 @@ from tests.factories import make_item, make_judgment, make_project, make_prompt,
 from tests.rating.imports import HH
 from training.models import DatasetSnapshot, SnapshotJudgment
 from training.recipes.data import read_demonstrations, read_preferences, read_prompts
+from training.services.queries import SnapshotQuery
 from training.services.snapshots import (
     DATA_FILES,
+    QUERY,
     SnapshotError,
     freeze_snapshot,
+    query_of,
     read_manifest,
     snapshot_files_ok,
 )
@@ -58,17 +61,18 @@ def test_a_snapshot_holds_what_its_manifest_says(project):
     manifest = read_manifest(snapshot)
     assert snapshot.number == 1
     assert snapshot.created_by == user
-    assert entries(snapshot.directory) == sorted([*DATA_FILES, "manifest.json"])
+    assert entries(snapshot.directory) == sorted([*DATA_FILES, QUERY, "manifest.json"])
     assert manifest["project"] == "demo"
     assert manifest["content_hash"] == snapshot.content_hash
     assert manifest["split_rule"]["eval_percent"] == 50
     assert manifest["left_out"] == snapshot.counts["left_out"] == {"evaluation": 1, "tie": 1}
     assert manifest["guidelines"] == [1]
-    assert set(manifest["raters"]) == {j.rater.pseudonym for j in Judgment.objects.all()}
+    assert set(manifest["raters"]) == {judgment.rater.pseudonym for judgment in judgments}
     for name, told in manifest["files"].items():
         data = (snapshot.directory / name).read_bytes()
-        assert told == {"rows": data.count(b"\n"), "sha256": hashlib.sha256(data).hexdigest()}
-        assert snapshot.counts["rows"][name] == told["rows"]
+        assert told["sha256"] == hashlib.sha256(data).hexdigest()
+        if name != QUERY:
+            assert told["rows"] == snapshot.counts["rows"][name] == data.count(b"\n")
     named = manifest["judgments"]["train"] + manifest["judgments"]["eval"]
     assert sorted(named) == sorted(str(judgment.public_id) for judgment in judgments)
     assert str(tie.public_id) not in named
@@ -88,6 +92,30 @@ def test_no_prompt_is_on_both_sides(project):
         assert not sides[0] & sides[1]
     for split in ("train", "eval"):
         assert {split_of[row["id"]] for row in lines(snapshot, f"prompts.{split}.jsonl")} == {split}
+
+
+def test_a_held_out_prompt_is_held_out_in_every_snapshot(project):
+    """Whatever is asked, comes later or is set anew: the evaluation part never moves."""
+    judgments = judge_some(project)
+    snapshots = [freeze_snapshot(project)]
+    project.eval_percent = 5
+    project.save()
+    for number in range(30, 40):
+        make_judgment(make_item(project, prompt=make_prompt(project, f"Prompt {number}"), texts=["x", "y"]))
+    rater = judgments[0].rater.pseudonym
+    for query in (SnapshotQuery(), SnapshotQuery(rows="soft", ties="keep", without_raters=(rater,))):
+        snapshots.append(freeze_snapshot(project, query))
+    sides = {
+        split: {
+            json.dumps(row["prompt"])
+            for snapshot in snapshots
+            for kind in ("preference", "sft", "prompts")
+            for row in lines(snapshot, f"{kind}.{split}.jsonl")
+        }
+        for split in ("train", "eval")
+    }
+    assert all(sides.values())
+    assert not sides["train"] & sides["eval"]
 
 
 def test_the_recipes_read_the_files(project):
@@ -202,6 +230,26 @@ def test_command_prints_hash_and_counts(project, capsys):
     assert f"preference.train.jsonl: {snapshot.counts['rows']['preference.train.jsonl']} rows" in out
     call_command("freeze_snapshot", project="demo")
     assert "nothing has changed since" in capsys.readouterr().out
+
+
+def test_the_commands_options_are_the_querys_choices(project, capsys):
+    from training.management.commands.freeze_snapshot import OPTIONS
+
+    assert set(OPTIONS) == set(SnapshotQuery.model_fields) - {"up_to", "prompts"}
+    judge_some(project)
+    rater = Judgment.objects.first().rater.pseudonym
+    call_command("freeze_snapshot", project="demo", margin="small", min_agreement=0.5)
+    call_command("freeze_snapshot", project="demo", like=1, without_raters=[rater])
+    second = DatasetSnapshot.objects.get(number=2)
+    assert query_of(second).choices == {
+        "margin": "small",
+        "min_agreement": 0.5,
+        "without_raters": [rater],
+    }
+    with pytest.raises(CommandError, match=r"until: .* give a later day"):
+        call_command("freeze_snapshot", project="demo", since="2026-02-02", until="2026-01-01")
+    with pytest.raises(CommandError, match="demo has no snapshot 9"):
+        call_command("freeze_snapshot", project="demo", like=9)
 
 
 def test_command_refuses_in_words(project):

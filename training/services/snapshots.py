@@ -16,24 +16,25 @@ from typing import Any, BinaryIO
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from rating.models import Guidelines, Judgment, Project, Rater, Split, User
+from rating.models import Guidelines, Project, Split, User
 from rating.services.bulk import insert_rows
+from training.agreement import Agreement
 from training.models import DatasetSnapshot, SnapshotJudgment
+from training.services.cards import CardCounts, make_card
 from training.services.files import hash_file
-from training.services.rows import (
-    KINDS,
-    LEFT_OUT,
-    Row,
-    count_set_aside,
-    iter_judgment_rows,
-    iter_prompt_rows,
-    last_judgment,
-)
+from training.services.making import count_set_aside, iter_rows
+from training.services.queries import QueryError, SnapshotQuery, bind_query
+from training.services.rows import KINDS, LEFT_OUT, Row
 
 MANIFEST = "manifest.json"
+QUERY = "query.json"
 DATA_FILES = tuple(f"{kind}.{split}.jsonl" for kind in KINDS for split in Split.values)
 SPLIT_RULE = "by a hash of the first user message; decided once, when the prompt is stored"
+NAMED = 20_000
+"""Judgments that are named in one insertion, so that memory does not grow with the snapshot."""
+NOTHING_PREFERRED = ("tie", "both_bad", "none_good", "undecided")
 
 
 class SnapshotError(Exception):
@@ -49,6 +50,7 @@ class Frozen:
     judgments: dict[str, list[str]] = field(default_factory=lambda: {split: [] for split in Split.values})
     judgment_ids: list[int] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    card: dict[str, Any] = field(default_factory=dict)
 
     @property
     def content_hash(self) -> str:
@@ -63,6 +65,7 @@ class Frozen:
             "rows": {name: self.rows[name] for name in DATA_FILES},
             "judgments": {split: len(ids) for split, ids in self.judgments.items()},
             "left_out": {reason: count for reason, count in sorted(self.left_out.items()) if count},
+            "card": self.card,
         }
 
 
@@ -91,82 +94,108 @@ class Writer:
             os.fsync(file.fileno())
 
 
-def freeze_snapshot(project: Project, *, user: User | None = None) -> DatasetSnapshot:
-    """Freeze the project's trainable judgments; the latest snapshot is returned when nothing has changed.
+def freeze_snapshot(
+    project: Project, query: SnapshotQuery | None = None, *, user: User | None = None
+) -> DatasetSnapshot:
+    """Freeze what the query lets in; a snapshot with the same query and rows is returned as it is.
 
-    A latest one whose files were lost or changed is frozen anew under the next number.
+    One whose files were lost or changed is frozen anew under the next number.
 
     The files are written beside their place and moved there in the transaction that makes the rows, so that a
     failure leaves neither.
 
+    Args:
+        query: without one, every judgment, a row for each vote.
+
     Raises:
         SnapshotError: there is nothing to learn from.
     """
-    up_to = last_judgment(project)
+    query = bind_query(project, query or SnapshotQuery())
     parent: Path = settings.SNAPSHOTS_DIR / project.slug
     parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".freezing-", dir=parent))
     try:
-        frozen = write_files(project, temporary, up_to)
+        frozen = write_files(project, temporary, query)
         check_worth(frozen)
-        write_manifest(project, temporary, frozen, up_to)
-        return keep_snapshot(project, temporary, frozen, up_to, user)
+        write_manifest(project, temporary, frozen, query)
+        return keep_snapshot(project, temporary, frozen, query, user)
+    except QueryError as error:
+        raise SnapshotError(str(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # gone already when it became the snapshot
 
 
-def write_files(project: Project, directory: Path, up_to: int) -> Frozen:
+def write_files(project: Project, directory: Path, query: SnapshotQuery) -> Frozen:
     """Write the data files, synced to disk."""
-    frozen = Frozen()
+    frozen, counts, agreement = Frozen(), CardCounts(), Agreement()
     with ExitStack() as stack:
         writer = Writer(directory, stack)
-        for result in iter_judgment_rows(project, up_to=up_to):
+        for result in iter_rows(project, query, agreement=agreement):
             for row in result.rows:
                 writer.add(row)
-            if result.rows:
-                frozen.judgments[result.split].append(str(result.public_id))
-                frozen.judgment_ids.append(result.pk)
-            else:
-                frozen.left_out[result.left_out] += 1
-        for row in iter_prompt_rows(project):
-            writer.add(row)
+            frozen.judgments[result.split] += [said.name for said in result.used]
+            frozen.judgment_ids += [said.pk for said in result.used]
+            frozen.left_out.update(result.left_out)
+            counts.add(result)
         writer.sync()
     frozen.rows = writer.rows
     frozen.hashes = {name: digest.hexdigest() for name, digest in writer.digests.items()}
-    frozen.left_out.update(count_set_aside(project, up_to))
+    frozen.hashes[QUERY] = write_query(directory, query)
+    counted = len(frozen.judgment_ids) + frozen.left_out.total()
+    ties = sum(frozen.left_out[reason] for reason in NOTHING_PREFERRED)
+    splits = {split: len(ids) for split, ids in frozen.judgments.items()}
+    frozen.left_out.update(count_set_aside(project, query, counted))
+    frozen.card = make_card(project, counts, agreement, splits, ties)
     return frozen
+
+
+def write_query(directory: Path, query: SnapshotQuery) -> str:
+    """Write what was chosen; returns the file's sha256, which makes the choices part of the content hash."""
+    (directory / QUERY).write_text(json.dumps(query.choices, sort_keys=True, indent=1) + "\n", "utf-8")
+    return hash_file(directory / QUERY)
 
 
 def check_worth(frozen: Frozen) -> None:
     """Refuse a snapshot that nothing could be trained on. Raises SnapshotError."""
     if not frozen.judgment_ids:
         left_out = frozen.counts["left_out"].items()
-        reasons = "; ".join(f"{count} × {LEFT_OUT[reason].lower()}" for reason, count in left_out)
-        raise SnapshotError(
-            "There is nothing to freeze: no judgment of this project prefers or rates a response"
-            + (f" (left out: {reasons})." if reasons else " yet. Rate some items first.")
+        reasons = "; ".join(f"{count} × {str(LEFT_OUT[reason]).lower()}" for reason, count in left_out)
+        if not reasons:
+            raise SnapshotError(
+                _(
+                    "There is nothing to freeze: no judgment of this project prefers or rates a response "
+                    "yet. Rate some items first."
+                )
+            )
+        words = _(
+            "There is nothing to freeze: no judgment that was chosen prefers or rates a response "
+            "(left out: %(reasons)s)."
         )
+        raise SnapshotError(words % {"reasons": reasons})
     if not frozen.judgments[Split.TRAIN]:
-        raise SnapshotError(
-            f"There is nothing to train on: all {len(frozen.judgment_ids)} judgments are of prompts held out "
-            "for evaluation. Rate items of other prompts first."
+        words = _(
+            "There is nothing to train on: all %(count)s judgments are of prompts held out for evaluation. "
+            "Rate items of other prompts first."
         )
+        raise SnapshotError(words % {"count": len(frozen.judgment_ids)})
 
 
-def write_manifest(project: Project, directory: Path, frozen: Frozen, up_to: int) -> None:
+def write_manifest(project: Project, directory: Path, frozen: Frozen, query: SnapshotQuery) -> None:
     """Write manifest.json, synced to disk."""
     guidelines = Guidelines.objects.filter(project=project).order_by("number")
-    raters = Rater.objects.filter(project=project, judgments__pk__lte=up_to).distinct().order_by("pseudonym")
     manifest = {
         "project": project.slug,
         "created": timezone.now().isoformat(timespec="seconds"),
         "content_hash": frozen.content_hash,
-        "query": describe_query(project, up_to),
+        "query": describe_query(project, query),
         "split_rule": {"rule": SPLIT_RULE, "eval_percent": project.eval_percent},
-        "files": {name: {"rows": frozen.rows[name], "sha256": frozen.hashes[name]} for name in DATA_FILES},
+        "files": {
+            name: {"rows": frozen.rows[name], "sha256": frozen.hashes[name]} for name in (*DATA_FILES, QUERY)
+        },
         "left_out": frozen.counts["left_out"],
         "guidelines": list(guidelines.values_list("number", flat=True)),
-        "raters": list(raters.values_list("pseudonym", flat=True)),
+        "raters": sorted(entry["rater"] for entry in frozen.card["raters"]),
+        "card": frozen.card,
         "judgments": frozen.judgments,
     }
     with (directory / MANIFEST).open("w", encoding="utf-8") as file:
@@ -177,38 +206,45 @@ def write_manifest(project: Project, directory: Path, frozen: Frozen, up_to: int
     sync_directory(directory)
 
 
-def describe_query(project: Project, up_to: int) -> dict[str, Any]:
-    """Which judgments were asked for, and what a rating was measured with."""
-    last = Judgment.objects.filter(pk=up_to).values_list("public_id", flat=True).first()
+def describe_query(project: Project, query: SnapshotQuery) -> dict[str, Any]:
+    """What was asked for, and what a rating was measured with."""
     return {
-        "judgments": "in force, of items collected to learn from",
-        "up_to": str(last) if last else None,
+        "asked": query.model_dump(mode="json"),
         "scale": [project.scale_min, project.scale_max],
         "dimensions": {one.key: [one.low, one.high] for one in project.dimensions.all()},
     }
 
 
+def query_of(snapshot: DatasetSnapshot) -> SnapshotQuery:
+    """The query that the snapshot was made with, its bounds in time too."""
+    asked = snapshot.query.get("asked", {"up_to": snapshot.query.get("up_to")})
+    return SnapshotQuery.model_validate(asked)
+
+
 def keep_snapshot(
-    project: Project, temporary: Path, frozen: Frozen, up_to: int, user: User | None
+    project: Project, temporary: Path, frozen: Frozen, query: SnapshotQuery, user: User | None
 ) -> DatasetSnapshot:
-    """Give the files their number, place and rows; or return the latest snapshot when it is the same."""
+    """Give the files their number, place and rows; or return the snapshot that is the same."""
     target: Path | None = None
     try:
         with transaction.atomic():
             Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-            latest = DatasetSnapshot.objects.filter(project=project).order_by("-number").first()
-            if latest and latest.content_hash == frozen.content_hash and snapshot_files_ok(latest):
-                return latest
+            snapshots = DatasetSnapshot.objects.filter(project=project).order_by("-number")
+            same = snapshots.filter(content_hash=frozen.content_hash).first()
+            if same and snapshot_files_ok(same):
+                return same
+            latest = snapshots.first()
             snapshot = DatasetSnapshot.objects.create(
                 project=project,
                 number=latest.number + 1 if latest else 1,
                 content_hash=frozen.content_hash,
-                query=describe_query(project, up_to),
+                query=describe_query(project, query),
                 counts=frozen.counts,
                 created_by=user,
             )
-            named = ((snapshot.pk, judgment) for judgment in frozen.judgment_ids)
-            insert_rows(SnapshotJudgment, ("snapshot_id", "judgment_id"), named)
+            for start in range(0, len(frozen.judgment_ids), NAMED):
+                named = ((snapshot.pk, pk) for pk in frozen.judgment_ids[start : start + NAMED])
+                insert_rows(SnapshotJudgment, ("snapshot_id", "judgment_id"), named)
             if snapshot.directory.exists():
                 shutil.rmtree(snapshot.directory)  # a crash before the commit left it: no row names it
             target = temporary.rename(snapshot.directory)
@@ -247,8 +283,8 @@ def read_manifest(snapshot: DatasetSnapshot) -> dict[str, Any]:
 def snapshot_files_ok(snapshot: DatasetSnapshot) -> bool:
     """Whether every file of the snapshot is there with the bytes that were frozen."""
     try:
-        hashes = {name: hash_file(snapshot.directory / name) for name in DATA_FILES}
         manifest = read_manifest(snapshot)
+        hashes = {name: hash_file(snapshot.directory / name) for name in manifest["files"]}
     except (OSError, SnapshotError):
         return False
     told = {name: entry["sha256"] for name, entry in manifest["files"].items()}

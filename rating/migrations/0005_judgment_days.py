@@ -6,12 +6,12 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('rating', '0003_how_the_desk_feels'),
+        ("rating", "0004_imports"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='judgment',
-            index=models.Index(condition=models.Q(('supersedes__isnull', True)), fields=['rater', 'judged_at'], name='judgment_rater_days'),
+            model_name="judgment",
+            index=models.Index(condition=models.Q(("supersedes__isnull", True)), fields=["rater", "judged_at"], name="judgment_rater_days"),
         ),
     ]
