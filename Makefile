@@ -54,7 +54,7 @@ bench: .venv/installed-dev ## Measure one turn of the wheel with a simulated rat
 	@$(BIN)/python -m benchmarks.one_turn
 
 screenshots: .venv/installed-dev ## Take the pictures in docs/images anew, from the running product
-	@RATCHET_SCREENSHOTS=1 $(PYTEST) tests/browser/test_wheel.py -k wheel_turns
+	@RATCHET_SCREENSHOTS=1 $(PYTEST) tests/browser/test_wheel.py tests/browser/test_presets.py -k "wheel_turns or preset"
 
 clean: ## Remove .venv and caches; var/, with the database and the runs, stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

@@ -4,7 +4,7 @@ Texts are hostile. markdown-it writes the HTML and lets none of the text's own H
 code with classes, and nh3 (ammonia) has the last word on what is left. The Content-Security-Policy stands
 behind it.
 
-`python -m rating.rendering > static/css/code.css` writes the colours of code for both themes.
+`python -m rating.rendering` writes the colours of code, which are the end of static/css/ratchet.css.
 """
 
 import html

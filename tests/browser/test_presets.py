@@ -16,14 +16,15 @@ from tests.browser.people import Person, someone
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 MAKE_PROJECTS = """
 import django
 django.setup()
 from rating.models import Role, User
 from rating.presets import PRESETS
-from tests.factories import make_item, make_membership, make_project
+from tests.factories import make_item, make_membership, make_project, make_prompt
+QUESTIONS = ["How do I make bread?", "How do I make rolls?", "How do I make pizza?"]
 ANSWERS = [
     "Warm the milk first, **not** hot, then stir the yeast in and wait ten minutes until it foams.",
     "Just mix everything. It will be fine.",
@@ -34,9 +35,9 @@ for key, preset in PRESETS.items():
     project = make_project(slug=f"preset-{key}", name=preset.name, overlap=5, guidelines="Prefer what works.")
     make_membership(project, User.objects.get(username="rater"), Role.RATER)
     make_membership(project, User.objects.get(username="admin"), Role.ADMIN)
-    for place in range(3):
-        texts = [f"{text}" for text in ANSWERS[: preset.responses]]
-        make_item(project, f"How do I make bread number {place}?", texts=texts)
+    for place in range(len(QUESTIONS)):
+        prompt = make_prompt(project, QUESTIONS[place])
+        make_item(project, prompt=prompt, texts=ANSWERS[: preset.responses])
 """
 # The questions that wait for an answer, in the order of the page: the keys printed on their controls.
 WAITING = """() => [...document.querySelectorAll("#desk-form fieldset")].filter(

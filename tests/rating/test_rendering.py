@@ -227,4 +227,4 @@ def test_the_filter_is_the_renderer():
 
 
 def test_the_committed_style_sheet_is_what_the_command_writes():
-    assert Path(settings.BASE_DIR, "static/css/code.css").read_text() == code_styles()
+    assert Path(settings.BASE_DIR, "static/css/ratchet.css").read_text().endswith(code_styles())
