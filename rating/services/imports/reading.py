@@ -17,6 +17,8 @@ KINDS = {"jsonl": "JSON Lines", "json": "JSON", "csv": "CSV", "parquet": "Parque
 Progress = Callable[[int], None]
 NO_ROWS = f"The file has no rows; {ONE_OBJECT}, or give JSON, CSV or Parquet."
 PROGRESS_ROWS = 500
+# Characters of the first rows, which the web server holds while it shows some of them.
+MAX_LOOKED_AT = 20_000_000
 
 
 def read_rows(
@@ -122,11 +124,13 @@ def is_open(line: bytes) -> bool:
 def first_rows(file: BinaryIO, count: int, bounds: Bounds | None = None) -> list[tuple[int, dict[str, Any]]]:
     """The first rows that can be read, fewer when the file is shorter; errors are passed over."""
     found: list[tuple[int, dict[str, Any]]] = []
+    characters = 0
     try:
         for number, row in read_rows(file, bounds):
             if not isinstance(row, LineError):
                 found.append((number, row))
-            if len(found) >= count or number > count * 10:
+                characters += sum(len(value) for value in row.values() if isinstance(value, str))
+            if len(found) >= count or number > count * 10 or characters > MAX_LOOKED_AT:
                 break
     except LineError:
         pass  # what is wrong with the file is told when it is checked

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rating.models import Completion, Item, Judgment, Prompt
 from rating.services.imports import Columns, ImportFailed, import_file
 from rating.services.imports.opening import Bounds
-from rating.services.imports.reading import find_kind, read_rows
+from rating.services.imports.reading import find_kind, first_rows, read_rows
 from tests.rating.imports.files import counts, hh, jsonl, take, zipped
 
 pytestmark = pytest.mark.django_db
@@ -270,3 +270,9 @@ def test_transcripts_come_in_any_kind_of_file(project):
     rows = [hh("Q", "good", "bad"), hh("R", "good", "bad")]
     assert take(project, as_csv(rows)).judgments == 2
     assert take(project, as_parquet(rows)).left_out["known"].count == 2
+
+
+def test_a_look_at_the_first_rows_ends_with_large_ones():
+    rows = [{"prompt": "x" * 900_000} for _ in range(40)]
+    assert len(first_rows(io.BytesIO(jsonl(*rows)), 40)) == 23
+    assert len(first_rows(io.BytesIO(jsonl(*rows)), 5)) == 5

@@ -1,10 +1,13 @@
 """The real files beside the project go in unaided, each with the right counts."""
 
+import json
+from collections import Counter
+
 import pytest
 from django.db.models import Count
 
 from rating.models import Item, Judgment, Prompt, Rater
-from rating.services.imports import import_file
+from rating.services.imports import Columns, import_file
 from tests.rating.imports.files import DATA, counts
 
 pytestmark = [
@@ -105,3 +108,14 @@ def test_three_annotators_judge_every_item(project):
     take_path(project, "pandalm/testset-v1.json")
     assert Item.objects.annotate(n=Count("judgments")).filter(n=3, overlap=3, open_slots=0).count() == 703
     assert Rater.objects.count() == 3
+
+
+def test_a_file_in_no_known_format_goes_in_by_its_columns(project):
+    columns = Columns.parse("prompt=input,response=output_1,response=output_2,label=label")
+    with (DATA / "llmbar/natural.json").open("rb") as file:
+        report = import_file(project, file, columns=columns)
+        assert (report.format, report.rows, report.judgments) == ("columns", 58, 58)
+        file.seek(0)
+        labels = Counter(row["label"] for row in json.load(file))
+    said = Counter(Judgment.objects.values_list("choice", flat=True))
+    assert said == {"a": labels[1], "b": labels[2]}
