@@ -11,7 +11,7 @@ from django.conf import settings as site
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from training.recipes.spec import RECIPES
+from training.recipes.spec import RECIPES, TRAINED, name_trained
 from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
@@ -21,6 +21,15 @@ COMMON = {
     "reward": ("learning_rate", "epochs", "batch_size", "use_margin"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
+}
+TRAINED_WORDS = {
+    "all": "every weight",
+    "last_layers": "the last layers",
+    "head": "the head alone",
+    "lora": "LoRA: an adapter of low rank",
+    "qlora": "QLoRA: an adapter over a 4-bit model (CUDA)",
+    "prompt": "prompt tuning: virtual tokens",
+    "prefix": "prefix tuning: virtual keys and values",
 }
 RECIPE_WORDS = {
     "reward": ("Reward model", "Learns from the preferences to score a response. PPO needs one."),
@@ -97,13 +106,14 @@ def show_value(value: Any) -> str:
 class SettingsForm(forms.Form):
     """The settings of a recipe, one field each, made from the specification's own fields.
 
-    Parts (`lora`) become a switch and dotted fields (`lora.r`). Once valid, `settings` holds what differs
-    from the recipe's defaults, as a run stores it.
+    Parts (`probes`) become a switch and dotted fields (`probes.count`); what is trained becomes a choice of
+    its kind and the fields of all kinds (`train.r`), of which those of the chosen kind count. Once valid,
+    `settings` holds what differs from the recipe's defaults, as a run stores it.
     """
 
     def __init__(self, recipe: str, data: Any = None, *, settings: Mapping[str, Any] | None = None) -> None:
         self.recipe = recipe
-        super().__init__(data, initial=flatten(settings or {}), prefix="s")
+        super().__init__(data, initial=flatten(name_trained(settings or {})), prefix="s")
         self.infos: dict[str, FieldInfo] = {}
         for name in settable_fields(recipe):
             self.add_setting(name, RECIPES[recipe].model_fields[name])
@@ -112,6 +122,9 @@ class SettingsForm(forms.Form):
 
     def add_setting(self, name: str, info: FieldInfo) -> None:
         inner, optional = unwrap(info.annotation)
+        if name == "train":
+            self.add_trained(info)
+            return
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             field: forms.Field = forms.BooleanField(required=False, initial=info.default is not None)
             field.help_text = (info.description or "").replace("null", "off")
@@ -129,16 +142,33 @@ class SettingsForm(forms.Form):
             default = default_of(name, info)
             shown = "" if default is None else show_value(default)
             field = forms.CharField(
-                required=not optional and name != "threads", initial=shown, max_length=1000
+                required=not optional and name != "threads" and default != "", initial=shown, max_length=1000
             )
             if inner in (int, float):
                 field.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
         field.help_text = describe_field(name, info, optional=optional)
         self.add_field(name, info, field)
 
+    def add_trained(self, info: FieldInfo) -> None:
+        """What is trained: its kind, and the settings of every kind, each said to belong to which."""
+        choices = [(kind, TRAINED_WORDS[kind]) for kind in TRAINED]
+        field = forms.ChoiceField(choices=choices, initial=default_of("train", info)["kind"])
+        field.help_text = info.description or ""
+        self.infos["train"] = info
+        self.add_field("train.kind", info, field)
+        chosen = self["train.kind"].value()
+        for part in dict.fromkeys(part for kind in TRAINED.values() for part in kind.model_fields):
+            kinds = [kind for kind in TRAINED if part in TRAINED[kind].model_fields]
+            if part == "kind":
+                continue
+            self.add_setting(f"train.{part}", TRAINED[kinds[0]].model_fields[part])
+            added = self.fields[f"train.{part}"]
+            added.required = added.required and chosen in kinds
+            added.help_text = f"For {', '.join(kinds)}. {added.help_text}"
+
     def add_field(self, name: str, info: FieldInfo, field: forms.Field) -> None:
         label = name.replace(".", ": ").replace("_", " ")
-        field.label = "LoRA" + label[4:] if label.startswith("lora") else label[:1].upper() + label[1:]
+        field.label = label[:1].upper() + label[1:]
         self.fields[name] = field
         self.infos[name] = info
 
@@ -185,7 +215,7 @@ class SettingsForm(forms.Form):
         """The values that differ from the defaults, nested as the specification has them."""
         settings: dict[str, Any] = {}
         for name, info in self.infos.items():
-            if "." in name or name not in cleaned:
+            if "." in name or (name not in cleaned and name != "train"):
                 continue
             value = self.value_of(name, cleaned)
             if value != default_of(name, info):
@@ -194,6 +224,10 @@ class SettingsForm(forms.Form):
 
     def value_of(self, name: str, cleaned: Mapping[str, Any]) -> Any:
         inner, optional = unwrap(self.infos[name].annotation)
+        if name == "train":
+            kind = cleaned.get("train.kind") or default_of("train", self.infos["train"])["kind"]
+            parts = [part for part in TRAINED[kind].model_fields if part != "kind"]
+            return {"kind": kind} | {part: self.value_of(f"train.{part}", cleaned) for part in parts}
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             if not cleaned[name]:
                 return None
@@ -206,6 +240,8 @@ class SettingsForm(forms.Form):
             return None if optional else default_of(name, self.infos[name])
         if inner in (int, float):
             return read_value(text)
+        if inner is str:
+            return text
         return text if text == "all-linear" else [part.strip() for part in text.split(",") if part.strip()]
 
 

@@ -88,7 +88,18 @@ def test_what_is_no_specification_is_refused() -> None:
         ("dpo", {"loss_type": "exo_pair"}, "label_smoothing", "above 0"),
         ("dpo", {"learning_rate": "fast"}, "learning_rate", "valid number"),
         ("dpo", {"model": "../../etc"}, "model", ".."),
-        ("dpo", {"lora": {"targets": ["lm_head"]}}, "lora.targets.0", "output layer"),
+        ("dpo", {"train": {"kind": "lora", "targets": ["lm_head"]}}, "train.targets.0", "output layer"),
+        ("dpo", {"train": {"kind": "lora", "alfa": 1}}, "train.alfa", "did you mean alpha?"),
+        ("dpo", {"train": {"kind": "some"}}, "train.kind", "one of all, last_layers, head, lora"),
+        ("dpo", {"train": {"r": 4}}, "train.kind", "one of all"),
+        ("dpo", {"train": None}, "train", "dictionary"),
+        ("dpo", {"train": {"kind": "all", "r": 4}}, "train.r", "not a setting of train"),
+        ("dpo", {"lora": {"r": 0}}, "train.r", "greater than or equal to 1"),
+        ("sft", {"train": {"kind": "last_layers", "layers": 0}}, "train.layers", "greater than"),
+        ("sft", {"train": {"kind": "prompt", "tokens": 0}}, "train.tokens", "greater than"),
+        ("sft", {"train": {"kind": "qlora"}, "device": "cpu"}, "train.kind", "CUDA"),
+        ("ppo", {"train": {"kind": "prefix"}}, "train.kind", "ppo cannot train prefix"),
+        ("ppo", {"train": {"kind": "lora", "variant": "adalora"}}, "train.variant", "cannot train adalora"),
         ("dpo", {"data": {"train": "/etc/passwd"}}, "data.train", "relative"),
         ("dpo", {"data": {}}, "data.train", "required"),
         ("dpo", {"output": "a\0b"}, "output", "plain text"),
@@ -107,6 +118,14 @@ def test_a_bad_value_is_refused_with_its_field_named(
     found = problems({**SMALLEST[recipe], **change})
     assert field in found, found
     assert words in found[field]
+
+
+def test_what_the_first_releases_called_lora_is_read() -> None:
+    for lora, train in ((None, {"kind": "all"}), ({"r": 4}, {"kind": "lora", "r": 4})):
+        assert parse_spec({**SMALLEST["dpo"], "lora": lora}) == parse_spec(
+            {**SMALLEST["dpo"], "train": train}
+        )
+    assert "lora" in problems({**SMALLEST["dpo"], "lora": None, "train": {"kind": "all"}})
 
 
 def test_every_bad_field_is_named_at_once() -> None:

@@ -34,6 +34,7 @@ from training.recipes.spec import (
     EVENTS_FILE,
     DpoSpec,
     ErrorCode,
+    LearningSpec,
     PpoSpec,
     RewardSpec,
     RunStatus,
@@ -79,6 +80,8 @@ def main(arguments: list[str]) -> int:
 
 def train(spec: Spec, run: Run) -> Outcome:
     """Import the recipe's module (torch comes with it) and run it."""
+    if isinstance(spec, LearningSpec):
+        check_start(spec, run)
     match spec:
         case SftSpec():
             from training.recipes import sft
@@ -100,6 +103,16 @@ def train(spec: Spec, run: Run) -> Outcome:
             from training.recipes import sample
 
             return sample.train(spec, run)
+
+
+def check_start(spec: LearningSpec, run: Run) -> None:
+    """Refuse, before anything is loaded, what this machine or this model cannot do."""
+    from training.recipes.adapters import check_saving
+    from training.recipes.models import check_qlora, choose_device
+
+    if spec.train.kind == "qlora":
+        check_qlora(choose_device(spec))
+    check_saving(run, spec)
 
 
 def die_with_parent() -> None:
@@ -179,8 +192,10 @@ def describe(
         "step": outcome.step,
         "total_steps": outcome.total_steps,
         "model": outcome.model,
+        "base": read_base(run) if error is None else None,
         "kind": outcome.kind,
         "metrics": finite_numbers(outcome.metrics),
+        "merge": run.merge,
         "files": files,
         "tokenizer_sha256": files.get("tokenizer.json"),
         "chat_template_sha256": files.get("chat_template.jinja"),
@@ -189,6 +204,12 @@ def describe(
         "error": None if error is None else {"code": error[0], "message": error[1]},
         "seconds": round(seconds, 3),
     }
+
+
+def read_base(run: Run) -> str | None:
+    """The model that the output lies over, where it is an adapter alone."""
+    path = run.output / "adapter_config.json"
+    return json.loads(path.read_text("utf-8"))["base_model_name_or_path"] if path.is_file() else None
 
 
 def hash_datasets(run: Run) -> dict[str, str]:

@@ -48,6 +48,7 @@ class Run:
         self.stop = False
         self.last_step = 0
         self.total_steps = 0
+        self.merge: dict[str, float] | None = None  # what merging an adapter changed, once one was merged
         self.events = EventLog(self.directory / EVENTS_FILE)
 
     @property

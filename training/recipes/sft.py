@@ -6,15 +6,16 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from training.recipes.data import Demonstration, fit_rows, read_demonstrations
-from training.recipes.models import context_length, load_policy, load_tokenizer, lora_config
+from training.recipes.models import context_length, load_policy, load_tokenizer
 from training.recipes.rundir import Outcome, Run
 from training.recipes.spec import SftSpec
+from training.recipes.trainable import prepare_trainable
 from training.recipes.trl_run import RunCallback, run_trainer, trainer_arguments
 
 
 def train(spec: SftSpec, run: Run) -> Outcome:
     tokenizer = load_tokenizer(run, spec.model)
-    model = load_policy(run, spec.model, tokenizer)
+    model = load_policy(run, spec.model, tokenizer, train=spec.train)
     room = context_length(model, spec.max_length)
 
     rows = fit_rows(read_demonstrations(run.directory / spec.data.train), tokenizer, room, run, "rows")
@@ -23,6 +24,7 @@ def train(spec: SftSpec, run: Run) -> Outcome:
         held_out = read_demonstrations(run.directory / spec.data.eval)
         held_out = fit_rows(held_out, tokenizer, room, run, "held-out rows")
 
+    adapter = prepare_trainable(model, spec, tokenizer, "CAUSAL_LM")
     callback = RunCallback(run, tokenizer, room)
     trainer = SFTTrainer(
         model=model,
@@ -30,7 +32,7 @@ def train(spec: SftSpec, run: Run) -> Outcome:
         train_dataset=to_dataset(rows),
         eval_dataset=to_dataset(held_out) if held_out else None,
         processing_class=tokenizer,
-        peft_config=lora_config(spec.lora, "CAUSAL_LM") if spec.lora else None,
+        peft_config=adapter,
         callbacks=[callback],
     )
     return run_trainer(trainer, callback)

@@ -17,6 +17,13 @@ from training.recipes.generation import emit_probes
 from training.recipes.models import choose_device, count_parameters, save_output
 from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run
 from training.recipes.spec import DpoSpec, RewardSpec, SftSpec
+from training.recipes.trainable import (
+    RankBudget,
+    budget_of,
+    check_trained,
+    orthogonality,
+    reload_virtual_tokens,
+)
 
 SupervisedRecipe = SftSpec | RewardSpec | DpoSpec
 RENAMED = {
@@ -83,16 +90,27 @@ class RunCallback(TrainerCallback):
         self.metrics: dict[str, float] = {}
         self.losses: list[float] = []
         self.cancelled = False
+        self.budget: RankBudget | None = None
         self.resumed_from: int | None = None
         self.last_log = (time.monotonic(), 0.0)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        check_trained(kwargs["model"], self.spec)
+        self.budget = budget_of(kwargs["model"], state.max_steps)
+        if self.budget and self.resumed_from is not None:
+            self.budget.load(self.run.checkpoints / f"checkpoint-{self.resumed_from}")
         self.run.started(state.max_steps, self.resumed_from, args.device, count_parameters(kwargs["model"]))
         self.last_log = (time.monotonic(), 0.0)
         if self.resumed_from is None:
             self.probe(kwargs["model"], state.global_step, "before")
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.budget:
+            self.budget.after_step(state.global_step + 1)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -129,6 +147,8 @@ class RunCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         path = self.run.checkpoints / f"checkpoint-{state.global_step}"
+        if self.budget:
+            self.budget.save(path)
         self.run.finish_checkpoint(path, state.global_step)
 
     def report(self, step: int, logs: Mapping[str, Any]) -> None:
@@ -187,6 +207,10 @@ def run_trainer(trainer: Any, callback: RunCallback) -> Outcome:
     checkpoint = run.last_checkpoint()
     if checkpoint is not None:
         callback.resumed_from = checkpoint[0]
+    if callback.spec.train.kind in ("prompt", "prefix"):
+        reload_virtual_tokens(trainer.model)
+    if getattr(callback.spec.train, "variant", "plain") == "adalora":
+        add_orthogonality(trainer)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint[1]))
     step, total = trainer.state.global_step, trainer.state.max_steps
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -199,3 +223,19 @@ def run_trainer(trainer: Any, callback: RunCallback) -> Outcome:
         output = save_output(run, model, callback.tokenizer)
     metrics = callback.metrics | callback.evaluation
     return Outcome(step, total, callback.cancelled, output, kind, metrics)  # type: ignore[arg-type]
+
+
+def add_orthogonality(trainer: Any) -> None:
+    """Add AdaLoRA's orthogonality to the training loss: TRL's losses do not carry PEFT's own."""
+    plain = trainer.compute_loss
+
+    def compute_loss(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = plain(model, inputs, *args, **kwargs)
+        if not model.training:
+            return loss
+        # TRL's token means are already shares of the whole step; other losses are divided by the trainer.
+        whole = kwargs.get("num_items_in_batch") is not None
+        parts = trainer.current_gradient_accumulation_steps if whole else 1
+        return loss + orthogonality(trainer.accelerator.unwrap_model(model)) / parts
+
+    trainer.compute_loss = compute_loss

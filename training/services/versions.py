@@ -16,6 +16,7 @@ from training.models import Promotion, TrainingRun
 from training.services.files import hash_file
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+ADAPTER_CONFIG = "adapter_config.json"
 MODEL_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
@@ -92,14 +93,21 @@ def describe_base(base: str) -> dict[str, Any]:
         directory = Path(base).expanduser()
         if is_hub_id(base) and not directory.is_dir():
             return {"base": base}
+        if is_adapter(directory):
+            raise VersionError("base", f"{directory}: is an adapter; name the directory of a whole model.")
         check_model_directory(directory)
         return describe_model(directory.resolve())
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise VersionError("base", f"{base} cannot be read: {error}") from error
 
 
+def is_adapter(directory: Path) -> bool:
+    """Whether the directory holds an adapter alone, to be used over another model."""
+    return (directory / ADAPTER_CONFIG).is_file()
+
+
 def check_model_directory(directory: Path) -> None:
-    """Refuse what is not a whole model of safetensors with its tokenizer.
+    """Refuse what is not a whole model, or an adapter, of safetensors with its tokenizer.
 
     Raises:
         VersionError: says what is missing.
@@ -110,7 +118,7 @@ def check_model_directory(directory: Path) -> None:
             f"{directory}: there is no such directory, and it is not the id of a hub model (owner/name).",
         )
     names = {path.name for path in directory.iterdir()}
-    if "config.json" not in names:
+    if not names & {"config.json", ADAPTER_CONFIG}:
         raise VersionError("base", f"{directory}: has no config.json; name the directory of a whole model.")
     if not any(name.endswith(".safetensors") for name in names):
         pickles = sorted(name for name in names if Path(name).suffix in PICKLE_SUFFIXES)
@@ -161,7 +169,12 @@ def describe_output(run: TrainingRun, result: dict[str, Any]) -> dict[str, Any]:
     """
     output = run.directory / str(result["model"])
     check_model_directory(output)
-    return describe_model(output.resolve())
+    facts = describe_model(output.resolve())
+    if not is_adapter(output):
+        return facts
+    if run.policy is None or not run.policy.base:
+        raise VersionError("base", f"{output}: is an adapter, and the run names no model that it lies over.")
+    return facts | {"base": run.policy.base, "adapter": facts["base"]}
 
 
 @transaction.atomic
