@@ -1,5 +1,9 @@
 """The page of a run in every state, starting one, cancelling one."""
 
+import json
+import struct
+from pathlib import Path
+
 import pytest
 from django.urls import reverse
 
@@ -416,3 +420,35 @@ def test_a_broken_plan_prefills_nothing(operator_client, new_run, project, prese
 def test_a_number_that_no_database_holds_is_not_found(operator_client, project, name):
     path = reverse(f"training:{name}", args=[project.slug, 10**30])
     assert operator_client.get(path).status_code == 404
+
+
+def write_header(directory, rows: int) -> None:
+    """A model's safetensors with nothing but its header: one layer of `rows` by 100,000."""
+    entry = {"dtype": "BF16", "shape": [rows, 100_000], "data_offsets": [0, 0]}
+    header = json.dumps({"model.layers.0.mlp.up_proj.weight": entry}).encode()
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def test_the_page_says_what_the_run_will_need(operator_client, new_run, present, snapshot):
+    """From the model's headers; where there is no such file, it says nothing."""
+    page = operator_client.get(new_run)
+    assert page.context["start"].estimate is None
+    write_header(Path(present.base), 10)
+    page = operator_client.get(f"{new_run}?recipe=sft")
+    need = page.context["start"].estimate
+    assert (need.need.trained, need.lacks_memory) == (16 * 100_010, False)
+    assert need.minutes is not None
+    assert "the run needs about" in page.content.decode()
+    assert "would be refused" not in page.content.decode()
+
+
+def test_the_page_says_when_a_run_would_be_refused(operator_client, new_run, present, snapshot):
+    write_header(Path(present.base), 100_000)
+    data = form_data("sft", **{"train.kind": "all", "learning_rate": "0.1"})
+    page = operator_client.post(new_run, data | {"snapshot": "999", "policy": present.pk})
+    assert page.status_code == 422
+    text = page.content.decode()
+    assert page.context["start"].estimate.lacks_memory
+    assert "more memory than this machine has free" in text
+    assert "more disk than is free" in text
+    assert operator_client.post(new_run, data | {"policy": "x\u0660"}).status_code == 422

@@ -25,6 +25,7 @@ DEMO_REWARD: dict[str, Any] = {
     "max_steps": 30,
     "batch_size": 64,
     "warmup_ratio": 0.0,
+    "min_learning_rate_ratio": 0.0,
 }
 
 DEMO_DPO: dict[str, Any] = {
@@ -33,6 +34,7 @@ DEMO_DPO: dict[str, Any] = {
     "max_steps": 40,
     "batch_size": 16,
     "beta": 0.3,
+    "min_learning_rate_ratio": 0.0,
     "sft_weight": 1.0,
 }
 

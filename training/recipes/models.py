@@ -54,6 +54,21 @@ def choose_device(spec: BaseSpec) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def uses_bfloat16(device: torch.device) -> bool:
+    """Whether matrices are multiplied in bfloat16 while what is trained stays in float32: on newer GPUs."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def choose_attention(device: torch.device) -> str:
+    """Flash attention where it is installed and can run, else torch's own fused kernels."""
+    flash = uses_bfloat16(device) and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if flash else "sdpa"
+
+
 def locate_model(run: Run, name: str) -> dict[str, Any]:
     """Arguments for from_pretrained: a folder (of the run, or absolute) or a hub id."""
     local = run.directory / name  # an absolute name stays absolute
@@ -133,13 +148,19 @@ def load_weights(
 ) -> tuple[Any, list[str]]:
     """A whole model from its files, as `load_model`; in 4 bits for QLoRA."""
     device = choose_device(run.spec)
+    run.facts |= {"device": device_name(device), "attention": choose_attention(device)}
     where = locate_model(run, name) | {"trust_remote_code": False}
     if train is not None and train.kind == "qlora":
         extra |= quantization(device)
     try:
         dtype = load_dtype(AutoConfig.from_pretrained(**where).dtype, device, train)
         model, info = auto.from_pretrained(
-            **where, **extra, dtype=dtype, use_safetensors=True, output_loading_info=True
+            **where,
+            **extra,
+            dtype=dtype,
+            attn_implementation=choose_attention(device),
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise bad_model(name, error) from error

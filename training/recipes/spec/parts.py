@@ -182,6 +182,10 @@ class BaseSpec(Part):
     seed: int = setting(0, "Seed of everything random in the run.", ge=0, le=2**32 - 1)
     threads: int = setting(2, "CPU threads for the arithmetic.", unit="threads", ge=1, le=256)
     device: Literal["auto", "cpu"] = setting("auto", "auto takes an accelerator where there is one.")
+    estimate: Literal["refuse", "warn"] = setting(
+        "refuse",
+        "What to do with a run that is thought not to fit into memory or disk: refuse it, or try it.",
+    )
     output: RunPath = setting("output", "Folder of the final model or samples.", unit="folder")
 
 
