@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from django import forms
 from django.conf import settings as site
+from django.utils.translation import gettext, gettext_lazy
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -23,13 +24,13 @@ COMMON = {
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
 }
 TRAINED_WORDS = {
-    "all": "every weight",
-    "last_layers": "the last layers",
-    "head": "the head alone",
-    "lora": "LoRA: an adapter of low rank",
-    "qlora": "QLoRA: an adapter over a 4-bit model (CUDA)",
-    "prompt": "prompt tuning: virtual tokens",
-    "prefix": "prefix tuning: virtual keys and values",
+    "all": gettext_lazy("every weight"),
+    "last_layers": gettext_lazy("the last layers"),
+    "head": gettext_lazy("the head alone"),
+    "lora": gettext_lazy("LoRA: an adapter of low rank"),
+    "qlora": gettext_lazy("QLoRA: an adapter over a 4-bit model (CUDA)"),
+    "prompt": gettext_lazy("prompt tuning: virtual tokens"),
+    "prefix": gettext_lazy("prefix tuning: virtual keys and values"),
 }
 RECIPE_WORDS = {
     "reward": ("Reward model", "Learns from the preferences to score a response. PPO needs one."),
@@ -164,7 +165,8 @@ class SettingsForm(forms.Form):
             self.add_setting(f"train.{part}", TRAINED[kinds[0]].model_fields[part])
             added = self.fields[f"train.{part}"]
             added.required = added.required and chosen in kinds
-            added.help_text = f"For {', '.join(kinds)}. {added.help_text}"
+            words = {"kinds": ", ".join(kinds), "help": added.help_text}
+            added.help_text = gettext("For %(kinds)s. %(help)s") % words
 
     def add_field(self, name: str, info: FieldInfo, field: forms.Field) -> None:
         label = name.replace(".", ": ").replace("_", " ")

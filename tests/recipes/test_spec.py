@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.recipes.spec import (
@@ -148,6 +148,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first text makes its tables
 @given(
     st.sampled_from(sorted(RECIPES)),
     st.dictionaries(st.sampled_from(sorted(PpoSpec.model_fields)), json_values),

@@ -146,7 +146,7 @@ def test_an_adapter_alone_goes_on_is_merged_and_is_swapped(folder, tiny_model: P
     assert (first.result()["base"], first.result()["merge"]) == (str(tiny_model), None)
 
     # On with the same adapter by DPO (the reference is the adapter as it was), and merged before everything.
-    preference = {"recipe": "dpo", **DATA, **FAST, "model": str(output)}
+    preference = {"recipe": "dpo", **DATA, **FAST, "model": str(output), "save_every": 2}
     second = folder("second", {**preference, "train": {**alone, "r": 4}}, PAIRS)
     whole = folder("whole", {**spec, "model": str(output), "train": {"kind": "all"}, "max_steps": 1}, ROWS)
     reward = folder("reward", {**preference, "recipe": "reward", "train": SMALL}, PAIRS)
@@ -174,10 +174,13 @@ def test_an_adapter_alone_goes_on_is_merged_and_is_swapped(folder, tiny_model: P
         },
         {"data/p.jsonl": prompt_rows(3)},
     )
-    finish(merged, sample)
+    again = begin_again(second, "second-again", 2)
+    finish(merged, sample, again)
+    weights = "output/adapter_model.safetensors"
+    assert (again.path / weights).read_bytes() == (second.path / weights).read_bytes()
     ids = [7, 20, 30, 40]
-    again = AutoModelForCausalLM.from_pretrained(merged.path / "output")
-    assert torch.allclose(logits(again, ids), logits(start, ids), atol=1e-4)
+    loaded = AutoModelForCausalLM.from_pretrained(merged.path / "output")
+    assert torch.allclose(logits(loaded, ids), logits(start, ids), atol=1e-4)
     check_samples(sample, {"one": start, "base": AutoModelForCausalLM.from_pretrained(tiny_model)})
     assert [event["message"] for event in sample.events("warning")] == []
 

@@ -6,6 +6,8 @@ start; without one it is the starting weights, whose log-probabilities are compu
 
 from __future__ import annotations
 
+import copy
+
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
@@ -28,10 +30,14 @@ def train(spec: DpoSpec, run: Run) -> Outcome:
         held_out = read_preferences(run.directory / spec.data.eval)
         held_out = fit_rows(held_out, tokenizer, room, run, "held-out pairs")
 
+    # TRL would load a reference by the model's path: that is the base, where an adapter was merged into it.
+    with_adapter = spec.train.kind not in ("all", "last_layers", "head")
+    reference = None if with_adapter or spec.precompute_reference else copy.deepcopy(model)
     adapter = prepare_trainable(model, spec, tokenizer, "CAUSAL_LM")
     callback = RunCallback(run, tokenizer, room)
     trainer = DPOTrainer(
         model=model,
+        ref_model=reference,
         args=DPOConfig(
             **trainer_arguments(spec, run, room),
             disable_dropout=not (spec.lora and spec.lora.dropout),  # or the adapter's would be off too
