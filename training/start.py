@@ -70,11 +70,12 @@ class StartForm:
             policy, snapshot = self.run_form.data.get("policy"), self.run_form.data.get("snapshot")
         versions = ModelVersion.objects.filter(project=self.project, kind=ModelVersion.Kind.POLICY)
         chosen = versions.filter(pk=int(policy)).first() if policy and str(policy).isdecimal() else None
+        newest = next(iter(self.run_form.snapshots.values()), None)  # the one that is frozen now is like it
         return estimate_run(
             self.recipe,
             settings,
             chosen,
-            self.run_form.snapshots.get(str(snapshot)),
+            self.run_form.snapshots.get(str(snapshot), newest),
             newest_reward_version(self.project) if self.recipe == "ppo" else None,
         )
 

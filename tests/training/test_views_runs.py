@@ -423,7 +423,8 @@ def test_a_number_that_no_database_holds_is_not_found(operator_client, project, 
 
 
 def write_header(directory, rows: int) -> None:
-    """A model's safetensors with nothing but its header: one layer of `rows` by 100,000."""
+    """A model of one layer of `rows` by 100,000: its configuration, and weights that are a header alone."""
+    (directory / "config.json").write_text(json.dumps({"hidden_size": 8, "num_hidden_layers": 1}))
     entry = {"dtype": "BF16", "shape": [rows, 100_000], "data_offsets": [0, 0]}
     header = json.dumps({"model.layers.0.mlp.up_proj.weight": entry}).encode()
     (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
