@@ -62,7 +62,7 @@ def fit_reward(home: Path, snapshot: Path, model: Path) -> tuple[dict[str, Any],
     """A reward model of every weight, one pass; its metrics and its directory."""
     directory = home / "reward"
     spec = learning(directory, snapshot, "preference")
-    spec |= {"recipe": "reward", "model": str(model), "lora": None, "epochs": 1, "batch_size": 16}
+    spec |= {"recipe": "reward", "model": str(model), "train": {"kind": "all"}, "epochs": 1, "batch_size": 16}
     result = run_recipe(directory, spec | {"learning_rate": 3e-4})
     print(f"reward: {result['seconds']:.0f} s, {result['metrics']}", flush=True)
     return result["metrics"], directory / result["model"]
@@ -72,7 +72,13 @@ def fit_dpo(home: Path, snapshot: Path, model: Path) -> Path:
     """A short run of DPO over every weight."""
     directory = home / "dpo"
     spec = learning(directory, snapshot, "preference")
-    spec |= {"recipe": "dpo", "model": str(model), "lora": None, "batch_size": 16, "learning_rate": 1e-4}
+    spec |= {
+        "recipe": "dpo",
+        "model": str(model),
+        "train": {"kind": "all"},
+        "batch_size": 16,
+        "learning_rate": 1e-4,
+    }
     spec |= {"max_steps": 40}
     result = run_recipe(directory, spec)
     print(f"dpo: {result['seconds']:.0f} s, {result['metrics']}", flush=True)

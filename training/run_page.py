@@ -142,7 +142,7 @@ def describe_settings(run: TrainingRun) -> tuple[list[tuple[str, str, str]], lis
 
 
 def spread(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A setting as (name, value); a part as its fields, `lora.r` and so on."""
+    """A setting as (name, value); a part as its fields, `train.r` and so on."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from spread(f"{name}.{key}", inner)

@@ -8,12 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from django import forms
 from django.conf import settings as site
-from django.utils.translation import gettext, gettext_noop, pgettext
+from django.utils.translation import gettext, gettext_lazy, gettext_noop, pgettext
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from training.numbers import localize_count
-from training.recipes.spec import RECIPES
+from training.recipes.spec import RECIPES, TRAINED, name_trained
 from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
 from training.services.sentences import retell
 
@@ -24,6 +24,15 @@ COMMON = {
     "reward": ("learning_rate", "epochs", "batch_size", "use_margin"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
+}
+TRAINED_WORDS = {
+    "all": gettext_lazy("every weight"),
+    "last_layers": gettext_lazy("the last layers"),
+    "head": gettext_lazy("the head alone"),
+    "lora": gettext_lazy("LoRA: an adapter of low rank"),
+    "qlora": gettext_lazy("QLoRA: an adapter over a 4-bit model (CUDA)"),
+    "prompt": gettext_lazy("prompt tuning: virtual tokens"),
+    "prefix": gettext_lazy("prefix tuning: virtual keys and values"),
 }
 RECIPE_WORDS = {
     "reward": (
@@ -159,13 +168,14 @@ def setting_label(name: str) -> str:
 class SettingsForm(forms.Form):
     """The settings of a recipe, one field each, made from the specification's own fields.
 
-    Parts (`lora`) become a switch and dotted fields (`lora.r`). Once valid, `settings` holds what differs
-    from the recipe's defaults, as a run stores it.
+    Parts (`probes`) become a switch and dotted fields (`probes.count`); what is trained becomes a choice of
+    its kind and the fields of all kinds (`train.r`), of which those of the chosen kind count. Once valid,
+    `settings` holds what differs from the recipe's defaults, as a run stores it.
     """
 
     def __init__(self, recipe: str, data: Any = None, *, settings: Mapping[str, Any] | None = None) -> None:
         self.recipe = recipe
-        super().__init__(data, initial=flatten(settings or {}), prefix="s")
+        super().__init__(data, initial=flatten(name_trained(settings or {})), prefix="s")
         self.infos: dict[str, FieldInfo] = {}
         for name in settable_fields(recipe):
             self.add_setting(name, RECIPES[recipe].model_fields[name])
@@ -174,6 +184,9 @@ class SettingsForm(forms.Form):
 
     def add_setting(self, name: str, info: FieldInfo) -> None:
         inner, optional = unwrap(info.annotation)
+        if name == "train":
+            self.add_trained(info)
+            return
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             field: forms.Field = forms.BooleanField(required=False, initial=info.default is not None)
             field.help_text = explain_setting(info).replace("null", pgettext("a switch", "off"))
@@ -191,12 +204,30 @@ class SettingsForm(forms.Form):
             default = default_of(name, info)
             shown = "" if default is None else show_value(default)
             field = forms.CharField(
-                required=not optional and name != "threads", initial=shown, max_length=1000
+                required=not optional and name != "threads" and default != "", initial=shown, max_length=1000
             )
             if inner in (int, float):
                 field.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
         field.help_text = describe_field(name, info, optional=optional)
         self.add_field(name, info, field)
+
+    def add_trained(self, info: FieldInfo) -> None:
+        """What is trained: its kind, and the settings of every kind, each said to belong to which."""
+        choices = [(kind, TRAINED_WORDS[kind]) for kind in TRAINED]
+        field = forms.ChoiceField(choices=choices, initial=default_of("train", info)["kind"])
+        field.help_text = explain_setting(info)
+        self.infos["train"] = info
+        self.add_field("train.kind", info, field)
+        chosen = self["train.kind"].value()
+        for part in dict.fromkeys(part for kind in TRAINED.values() for part in kind.model_fields):
+            kinds = [kind for kind in TRAINED if part in TRAINED[kind].model_fields]
+            if part == "kind":
+                continue
+            self.add_setting(f"train.{part}", TRAINED[kinds[0]].model_fields[part])
+            added = self.fields[f"train.{part}"]
+            added.required = added.required and chosen in kinds
+            words = {"kinds": ", ".join(kinds), "help": added.help_text}
+            added.help_text = gettext("For %(kinds)s. %(help)s") % words
 
     def add_field(self, name: str, info: FieldInfo, field: forms.Field) -> None:
         field.label = pgettext("setting", setting_label(name))
@@ -246,7 +277,7 @@ class SettingsForm(forms.Form):
         """The values that differ from the defaults, nested as the specification has them."""
         settings: dict[str, Any] = {}
         for name, info in self.infos.items():
-            if "." in name or name not in cleaned:
+            if "." in name or (name not in cleaned and name != "train"):
                 continue
             value = self.value_of(name, cleaned)
             if value != default_of(name, info):
@@ -255,6 +286,10 @@ class SettingsForm(forms.Form):
 
     def value_of(self, name: str, cleaned: Mapping[str, Any]) -> Any:
         inner, optional = unwrap(self.infos[name].annotation)
+        if name == "train":
+            kind = cleaned.get("train.kind") or default_of("train", self.infos["train"])["kind"]
+            parts = [part for part in TRAINED[kind].model_fields if part != "kind"]
+            return {"kind": kind} | {part: self.value_of(f"train.{part}", cleaned) for part in parts}
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             if not cleaned[name]:
                 return None
@@ -267,6 +302,8 @@ class SettingsForm(forms.Form):
             return None if optional else default_of(name, self.infos[name])
         if inner in (int, float):
             return read_value(text)
+        if inner is str:
+            return text
         return text if text == "all-linear" else [part.strip() for part in text.split(",") if part.strip()]
 
 

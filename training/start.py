@@ -7,11 +7,12 @@ from typing import Any
 from django.http import QueryDict
 
 from rating.models import ModelVersion, Project, User
+from training.estimates import RunEstimate, estimate_run
 from training.forms import FREEZE, RunForm
 from training.models import DatasetSnapshot, TrainingRun, Trigger
 from training.services.runs import RunError, check_plan, queue_run
 from training.services.snapshots import SnapshotError, freeze_snapshot
-from training.services.versions import user_model
+from training.services.versions import newest_reward_version, user_model
 from training.settings_form import TRAINABLE, SettingsForm, recipe_purpose, recipe_title
 
 
@@ -56,6 +57,27 @@ class StartForm:
                 if step["recipe"] == self.recipe:
                     return dict(step["settings"])
         return {}
+
+    @property
+    def estimate(self) -> RunEstimate | None:
+        """What the run would need with what the page shows; None where that is not known or not valid."""
+        settings: Any = self.initial_settings()
+        policy, snapshot = self.run_form.initial.get("policy"), self.run_form.initial.get("snapshot")
+        if self.settings_form.is_bound:
+            if not self.settings_form.is_valid():
+                return None
+            settings = self.settings_form.settings
+            policy, snapshot = self.run_form.data.get("policy"), self.run_form.data.get("snapshot")
+        versions = ModelVersion.objects.filter(project=self.project, kind=ModelVersion.Kind.POLICY)
+        chosen = versions.filter(pk=int(policy)).first() if policy and str(policy).isdecimal() else None
+        newest = next(iter(self.run_form.snapshots.values()), None)  # the one that is frozen now is like it
+        return estimate_run(
+            self.recipe,
+            settings,
+            chosen,
+            self.run_form.snapshots.get(str(snapshot), newest),
+            newest_reward_version(self.project) if self.recipe == "ppo" else None,
+        )
 
     def is_valid(self) -> bool:
         """Whether both forms are; both are checked, so that all errors are seen at once."""

@@ -24,6 +24,7 @@ from tests.recipes.conftest import (  # noqa: E402  # after importorskip
 from training.recipes.run import PARENT_VARIABLE  # noqa: E402
 
 pytestmark = pytest.mark.recipes
+ALL = {"kind": "all"}
 STEPS = {"batch_size": 4, "max_steps": 60, "save_every": 10, "learning_rate": 0.003}
 DATA = {"data": {"train": "data/train.jsonl"}}
 PAIRS = {"data/train.jsonl": preference_rows(14)}
@@ -65,7 +66,13 @@ def check_resumes_exactly(calm: Folder, killed: Folder) -> None:
 
 def test_dpo_resumes_exactly_in_another_place(folder, tiny_model: Path) -> None:
     """The two directories name their model by a relative path and lie in different places."""
-    spec = {"recipe": "dpo", **DATA, **STEPS, "model": "models/base", "lora": {"r": 4, "dropout": 0.1}}
+    spec = {
+        "recipe": "dpo",
+        **DATA,
+        **STEPS,
+        "model": "models/base",
+        "train": {"kind": "lora", "r": 4, "dropout": 0.1},
+    }
     calm, killed = folder("calm", spec, PAIRS), folder("elsewhere/killed", spec, PAIRS)
     for run in (calm, killed):
         shutil.copytree(tiny_model, run.path / "models/base")
@@ -74,7 +81,7 @@ def test_dpo_resumes_exactly_in_another_place(folder, tiny_model: Path) -> None:
 
 
 def test_reward_resumes_exactly(folder) -> None:
-    spec = {"recipe": "reward", **DATA, **STEPS, "lora": None, "gradient_accumulation": 2}
+    spec = {"recipe": "reward", **DATA, **STEPS, "train": ALL, "gradient_accumulation": 2}
     check_resumes_exactly(folder("calm", spec, PAIRS), folder("killed", spec, PAIRS))
 
 

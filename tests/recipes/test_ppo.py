@@ -13,7 +13,7 @@ SPEC = {
     "recipe": "ppo",
     "data": {"train": "data/prompts.jsonl"},
     "reward_model": "models/reward",
-    "lora": {"r": 4, "alpha": 8, "targets": ["q_proj", "down_proj"]},
+    "train": {"kind": "lora", "r": 4, "alpha": 8, "targets": ["q_proj", "down_proj"]},
     "steps": 12,
     "rollout_batch_size": 64,
     "minibatch_size": 32,
@@ -53,7 +53,7 @@ def test_ppo_with_an_adapter(folder, tiny_model: Path) -> None:
 
 
 def test_ppo_with_every_weight_stops_at_its_kl_budget(folder, tiny_model: Path) -> None:
-    changes = {"lora": None, "kl_budget": 0.05, "kl_target": 0.5, "kl_horizon": 100, "steps": 40}
+    changes = {"train": {"kind": "all"}, "kl_budget": 0.05, "kl_target": 0.5, "kl_horizon": 100, "steps": 40}
     run = folder("budget", {**SPEC, **changes}, FILES)
     write_reward_model(run.path / "models/reward", tiny_model)
     done = run.run()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.recipes.spec import (
@@ -88,7 +88,23 @@ def test_what_is_no_specification_is_refused() -> None:
         ("dpo", {"loss_type": "exo_pair"}, "label_smoothing", "above 0"),
         ("dpo", {"learning_rate": "fast"}, "learning_rate", "valid number"),
         ("dpo", {"model": "../../etc"}, "model", ".."),
-        ("dpo", {"lora": {"targets": ["lm_head"]}}, "lora.targets.0", "output layer"),
+        ("dpo", {"train": {"kind": "lora", "targets": ["lm_head"]}}, "train.targets.0", "output layer"),
+        ("dpo", {"train": {"kind": "lora", "alfa": 1}}, "train.alfa", "did you mean alpha?"),
+        ("dpo", {"train": {"kind": "some"}}, "train.kind", "one of all, last_layers, head, lora"),
+        ("dpo", {"train": {"r": 4}}, "train.kind", "one of all"),
+        ("dpo", {"train": None}, "train", "dictionary"),
+        ("dpo", {"train": {"kind": "all", "r": 4}}, "train.r", "not a setting of train"),
+        ("dpo", {"lora": {"r": 0}}, "train.r", "greater than or equal to 1"),
+        ("sft", {"train": {"kind": "last_layers", "layers": 0}}, "train.layers", "greater than"),
+        ("sft", {"train": {"kind": "prompt", "tokens": 0}}, "train.tokens", "greater than"),
+        ("sft", {"train": {"kind": "qlora"}, "device": "cpu"}, "train.kind", "CUDA"),
+        ("sft", {"packing": True, "train": {"kind": "prefix"}}, "packing", "virtual tokens"),
+        ("sft", {"patience": 2}, "eval_every", "how often"),
+        ("dpo", {"patience": 2, "eval_every": 5}, "data.eval", "held-out rows"),
+        ("dpo", {"patience": 0}, "patience", "greater than or equal to 1"),
+        ("dpo", {"min_learning_rate_ratio": 2}, "min_learning_rate_ratio", "less than or equal to 1"),
+        ("ppo", {"train": {"kind": "prefix"}}, "train.kind", "ppo cannot train prefix"),
+        ("ppo", {"train": {"kind": "lora", "variant": "adalora"}}, "train.variant", "cannot train adalora"),
         ("dpo", {"data": {"train": "/etc/passwd"}}, "data.train", "relative"),
         ("dpo", {"data": {}}, "data.train", "required"),
         ("dpo", {"output": "a\0b"}, "output", "plain text"),
@@ -109,6 +125,14 @@ def test_a_bad_value_is_refused_with_its_field_named(
     assert words in found[field]
 
 
+def test_what_the_first_releases_called_lora_is_read() -> None:
+    for lora, train in ((None, {"kind": "all"}), ({"r": 4}, {"kind": "lora", "r": 4})):
+        assert parse_spec({**SMALLEST["dpo"], "lora": lora}) == parse_spec(
+            {**SMALLEST["dpo"], "train": train}
+        )
+    assert "lora" in problems({**SMALLEST["dpo"], "lora": None, "train": {"kind": "all"}})
+
+
 def test_every_bad_field_is_named_at_once() -> None:
     assert set(problems({**SMALLEST["dpo"], "beta": -1, "epochs": 0, "nonsense": 1})) == {
         "beta",
@@ -124,6 +148,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first text makes its tables
 @given(
     st.sampled_from(sorted(RECIPES)),
     st.dictionaries(st.sampled_from(sorted(PpoSpec.model_fields)), json_values),

@@ -27,7 +27,8 @@ PAIRS = {
     "data/eval.jsonl": preference_rows(5),
     "data/probes.jsonl": prompt_rows(3),
 }
-Q_PROJ = {"r": 4, "alpha": 8, "targets": ["q_proj"]}
+ALL = {"kind": "all"}
+Q_PROJ = {"kind": "lora", "r": 4, "alpha": 8, "targets": ["q_proj"]}
 
 
 def load(path: Path) -> dict:
@@ -84,7 +85,7 @@ def test_sft(folder, tiny_model: Path) -> None:
     settings = {"learning_rate": 0.02, "max_steps": 3, "batch_size": 8, "warmup_ratio": 0, "eval_every": 2}
     run = folder(
         "sft",
-        {"recipe": "sft", "data": DATA, "probes": PROBES, "lora": None, **settings},
+        {"recipe": "sft", "data": DATA, "probes": PROBES, "train": ALL, **settings},
         {"data/train.jsonl": rows, "data/eval.jsonl": rows[:2], "data/probes.jsonl": prompt_rows(2)},
     )
     assert run.run().returncode == 0
@@ -111,7 +112,7 @@ def test_reward(folder, tiny_model: Path) -> None:
         {
             "recipe": "reward",
             "data": DATA,
-            "lora": Q_PROJ,
+            "train": Q_PROJ,
             "learning_rate": 0.02,
             "batch_size": 4,
             "epochs": 4,
@@ -162,7 +163,7 @@ def test_reward_loss_is_bradley_terry_with_margin(folder) -> None:
     rows = preference_rows(4)
     for index, row in enumerate(rows):
         row["margin"] = index / 2
-    settings = {"learning_rate": 1e-12, "max_steps": 1, "batch_size": 4, "lora": None}
+    settings = {"learning_rate": 1e-12, "max_steps": 1, "batch_size": 4, "train": ALL}
     run = folder(
         "reward",
         {"recipe": "reward", "data": {"train": "data/train.jsonl"}, **settings},
@@ -190,7 +191,7 @@ def test_dpo(folder, tiny_model: Path) -> None:
             "recipe": "dpo",
             "data": DATA,
             "probes": PROBES,
-            "lora": Q_PROJ,
+            "train": Q_PROJ,
             "learning_rate": 0.01,
             "batch_size": 8,
             "epochs": 3,
@@ -217,7 +218,7 @@ def test_dpo(folder, tiny_model: Path) -> None:
 def test_dpo_on_two_full_batches_matches_the_paper(folder, tiny_model: Path) -> None:
     """Every weight trained: the loss of step 2 from the weights after step 1, by DPO's equation 7."""
     settings = {
-        "lora": None,
+        "train": ALL,
         "learning_rate": 0.01,
         "batch_size": 4,
         "warmup_ratio": 0,

@@ -29,7 +29,7 @@ SETTINGS = {
     "batch_size": 4,
     "max_length": 96,
     "learning_rate": 1e-3,
-    "lora": {"r": 4},
+    "train": {"kind": "lora", "r": 4},
     "probes": None,
 }
 

@@ -3,18 +3,20 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from rating.models import ModelVersion
 from tests.factories import make_model_version, make_prompt
 from tests.training.conftest import write_model
+from training.launchers.local import names_hub_model
 from training.models import Evaluation, TrainingRun
 from training.services.evaluations import start_evaluation
-from training.services.files import link_or_copy
+from training.services.files import hash_file, link_or_copy
 from training.services.rundirs import PrepareError, prepare_run_directory
 from training.services.runs import queue_run
-from training.services.versions import add_base_version
+from training.services.versions import add_base_version, register_version
 
 
 def add_reward_model(project, tmp_path, name="scorer") -> ModelVersion:
@@ -113,10 +115,47 @@ def test_a_missing_or_changed_model_is_refused(project, present, snapshot, tmp_p
         prepare_run_directory(run)
 
 
-def test_an_adapter_alone_is_refused(project, present, snapshot):
+def write_adapter(directory: Path) -> Path:
+    """A directory that looks like an adapter."""
+    directory.mkdir()
+    (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "owner/name"}))
+    (directory / "adapter_model.safetensors").write_text("small weights")
+    (directory / "tokenizer.json").write_text('{"model": "bytes"}')
+    return directory
+
+
+def test_an_adapter_comes_with_its_base(project, present, snapshot, tmp_path):
+    """Both are checked against their hashes; the next run's output is registered over the same base."""
+    adapter = write_adapter(tmp_path / "adapter")
+    files = {path.name: hash_file(path) for path in adapter.iterdir()}
+    version = make_model_version(project, base=present.base, adapter=str(adapter), files=files)
+    run = queue_run(project, "dpo", {}, snapshot=snapshot, policy=version)
+    assert prepare_run_directory(run).model == "models/policy"
+    placed = run.directory / "models/policy"
+    assert {path.name for path in placed.iterdir()} == {*files, "base"}
+    assert {path.name for path in (placed / "base").iterdir()} == set(present.files)
+    write_adapter(run.directory / "output")
+    made = register_version(run, {"model": "output", "kind": "policy"})
+    assert (made.base, made.adapter) == (present.base, str(run.directory / "output"))
+    assert set(made.files) == set(files)
+    (Path(present.base) / "config.json").write_text("{}")
+    again = queue_run(project, "dpo", {}, snapshot=snapshot, policy=version)
+    with pytest.raises(PrepareError, match=r"config\.json is not what it was"):
+        prepare_run_directory(again)
+
+
+def test_an_adapter_over_a_hub_model_is_fetched_with_it(project, present, snapshot, tmp_path):
+    version = make_model_version(project, base="owner/name", adapter=str(write_adapter(tmp_path / "adapter")))
+    run = queue_run(project, "dpo", {}, snapshot=snapshot, policy=version)
+    spec = prepare_run_directory(run)
+    assert not (run.directory / "models/policy/base").exists()
+    assert names_hub_model(run.directory, spec)
+
+
+def test_a_missing_adapter_is_refused(project, present, snapshot):
     version = make_model_version(project, base=present.base, adapter="/somewhere")
     run = queue_run(project, "dpo", {}, snapshot=snapshot, policy=version)
-    with pytest.raises(PrepareError, match="merge it into a whole model"):
+    with pytest.raises(PrepareError, match=r"directory of .* is missing: /somewhere"):
         prepare_run_directory(run)
 
 

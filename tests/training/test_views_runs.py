@@ -1,5 +1,9 @@
 """The page of a run in every state, starting one, cancelling one."""
 
+import json
+import struct
+from pathlib import Path
+
 import pytest
 from django.urls import reverse
 
@@ -256,21 +260,65 @@ def test_untouched_form_queues_a_run_with_the_defaults(
 
 
 def test_only_what_differs_is_stored_typed(operator_client, new_run, present, snapshot):
-    changes = {"learning_rate": "1e-4", "max_steps": "30", "lora.r": "8", "lora.targets": "q_proj, v_proj"}
+    changes = {"learning_rate": "1e-4", "max_steps": "30", "train.r": "8", "train.targets": "q_proj, v_proj"}
     data = form_data("dpo", **changes) | {"snapshot": snapshot.pk, "policy": present.pk}
     operator_client.post(new_run, data)
-    lora = {"r": 8, "alpha": 32, "dropout": 0, "targets": ["q_proj", "v_proj"]}
-    assert TrainingRun.objects.get().settings == {"lora": lora, "learning_rate": 1e-4, "max_steps": 30}
+    train = {"kind": "lora", "variant": "plain", "save": "merged"}
+    train |= {"r": 8, "alpha": 32, "dropout": 0, "targets": ["q_proj", "v_proj"]}
+    assert TrainingRun.objects.get().settings == {"train": train, "learning_rate": 1e-4, "max_steps": 30}
 
 
-def test_parts_are_switched_off_and_on(operator_client, new_run, present, snapshot):
+def test_parts_are_switched_on(operator_client, new_run, present, snapshot):
     data = form_data("sft", probes="on") | {"snapshot": snapshot.pk, "policy": present.pk}
-    del data["s-lora"]
-    for name in ("r", "alpha", "dropout", "targets"):
-        del data[f"s-lora.{name}"]
     operator_client.post(new_run, data)
     probes = {"count": 4, "max_new_tokens": 64, "temperature": 0.7}
-    assert TrainingRun.objects.get().settings == {"lora": None, "probes": probes}
+    assert TrainingRun.objects.get().settings == {"probes": probes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "train"),
+    [
+        ({"kind": "all", "r": ""}, {"kind": "all"}),
+        ({"kind": "head", "tokens": "0"}, {"kind": "head"}),
+        ({"kind": "last_layers", "layers": "3"}, {"kind": "last_layers", "layers": 3}),
+        ({"kind": "prompt", "tokens": "8"}, {"kind": "prompt", "tokens": 8, "start": ""}),
+        ({"kind": "prompt", "start": "Be kind"}, {"kind": "prompt", "tokens": 20, "start": "Be kind"}),
+        ({"kind": "prefix"}, {"kind": "prefix", "tokens": 20}),
+        (
+            {"kind": "qlora", "alpha": "8"},
+            {"kind": "qlora", "r": 16, "alpha": 8, "dropout": 0, "targets": "all-linear"},
+        ),
+        (
+            {"variant": "dora", "save": "adapter"},
+            {"kind": "lora", "variant": "dora", "save": "adapter"}
+            | {"r": 16, "alpha": 32, "dropout": 0, "targets": "all-linear"},
+        ),
+    ],
+)
+def test_what_is_trained_is_stored_and_comes_back(
+    operator_client, new_run, present, snapshot, changes, train
+):
+    """Only the fields of the chosen kind count; a clone of the run shows and stores the same."""
+    changes = {f"train.{name}": value for name, value in changes.items()}
+    data = form_data("sft", **changes) | {"snapshot": snapshot.pk, "policy": present.pk}
+    operator_client.post(new_run, data)
+    run = TrainingRun.objects.get()
+    assert run.settings == {"train": train}
+    start = operator_client.get(f"{new_run}?from={run.number}").context["start"]
+    assert start.settings_form["train.kind"].value() == train["kind"]
+    fields = start.settings_form
+    again = {field.html_name: field.value() for field in fields if field.value() not in (False, None)}
+    operator_client.post(new_run, data | again)
+    assert TrainingRun.objects.last().settings == {"train": train}
+
+
+def test_a_run_of_the_first_releases_is_cloned(operator_client, new_run, project, present, snapshot):
+    """They said `lora` where `train` is said now."""
+    for lora, kind, rank in ((None, "all", "16"), ({"r": 4}, "lora", "4")):
+        run = make_run(project, "failed", settings={"lora": lora}, snapshot=snapshot, policy=present)
+        start = operator_client.get(f"{new_run}?from={run.number}").context["start"]
+        assert start.settings_form["train.kind"].value() == kind
+        assert start.settings_form["train.r"].value() == rank
 
 
 def test_freeze_now(operator_client, new_run, present, snapshot, project):
@@ -296,8 +344,10 @@ def test_nothing_to_freeze_is_said_at_the_field(operator_client, new_run, presen
         ("dpo", "batch_size", "2.5"),
         ("dpo", "loss_type", "none"),
         ("dpo", "label_smoothing", "0.1"),
-        ("dpo", "lora.r", "0"),
-        ("dpo", "lora.targets", "lm_head"),
+        ("dpo", "train.r", "0"),
+        ("dpo", "train.targets", "lm_head"),
+        ("dpo", "train.kind", "some"),
+        ("ppo", "train.kind", "prompt"),
         ("dpo", "probes.count", "65"),
         ("ppo", "minibatch_size", "7"),
         ("sft", "threads", "0"),
@@ -333,12 +383,12 @@ def test_ppo_without_a_reward_model_is_refused_before_anything_is_frozen(
 
 
 def test_a_clone_starts_from_the_runs_settings(operator_client, new_run, project, present, snapshot):
-    settings = {"learning_rate": 0.002, "lora": None, "loss_type": "ipo"}
+    settings = {"learning_rate": 0.002, "train": {"kind": "all"}, "loss_type": "ipo"}
     run = make_run(project, "failed", settings=settings, snapshot=snapshot, policy=present)
     start = operator_client.get(f"{new_run}?from={run.number}").context["start"]
     assert start.recipe == "dpo"
     assert start.settings_form["learning_rate"].value() == "0.002"
-    assert not start.settings_form["lora"].value()
+    assert start.settings_form["train.kind"].value() == "all"
     assert "loss_type" in [field.name for field in start.settings_form.common]
     assert start.run_form["snapshot"].value() == str(snapshot.pk)
 
@@ -370,3 +420,36 @@ def test_a_broken_plan_prefills_nothing(operator_client, new_run, project, prese
 def test_a_number_that_no_database_holds_is_not_found(operator_client, project, name):
     path = reverse(f"training:{name}", args=[project.slug, 10**30])
     assert operator_client.get(path).status_code == 404
+
+
+def write_header(directory, rows: int) -> None:
+    """A model of one layer of `rows` by 100,000: its configuration, and weights that are a header alone."""
+    (directory / "config.json").write_text(json.dumps({"hidden_size": 8, "num_hidden_layers": 1}))
+    entry = {"dtype": "BF16", "shape": [rows, 100_000], "data_offsets": [0, 0]}
+    header = json.dumps({"model.layers.0.mlp.up_proj.weight": entry}).encode()
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def test_the_page_says_what_the_run_will_need(operator_client, new_run, present, snapshot):
+    """From the model's headers; where there is no such file, it says nothing."""
+    page = operator_client.get(new_run)
+    assert page.context["start"].estimate is None
+    write_header(Path(present.base), 10)
+    page = operator_client.get(f"{new_run}?recipe=sft")
+    need = page.context["start"].estimate
+    assert (need.need.trained, need.lacks_memory) == (16 * 100_010, False)
+    assert need.minutes is not None
+    assert "the run needs about" in page.content.decode()
+    assert "would be refused" not in page.content.decode()
+
+
+def test_the_page_says_when_a_run_would_be_refused(operator_client, new_run, present, snapshot):
+    write_header(Path(present.base), 100_000)
+    data = form_data("sft", **{"train.kind": "all", "learning_rate": "0.1"})
+    page = operator_client.post(new_run, data | {"snapshot": "999", "policy": present.pk})
+    assert page.status_code == 422
+    text = page.content.decode()
+    assert page.context["start"].estimate.lacks_memory
+    assert "more memory than this machine has free" in text
+    assert "more disk than is free" in text
+    assert operator_client.post(new_run, data | {"policy": "x\u0660"}).status_code == 422

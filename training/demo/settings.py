@@ -11,27 +11,35 @@ from __future__ import annotations
 
 from typing import Any
 
-DEMO_ADAPTER: dict[str, Any] = {"r": 8, "alpha": 16.0, "dropout": 0.0, "targets": ["down_proj"]}
+DEMO_ADAPTER: dict[str, Any] = {
+    "kind": "lora",
+    "r": 8,
+    "alpha": 16.0,
+    "dropout": 0.0,
+    "targets": ["down_proj"],
+}
 
 DEMO_REWARD: dict[str, Any] = {
-    "lora": None,
+    "train": {"kind": "all"},
     "learning_rate": 1e-3,
     "max_steps": 30,
     "batch_size": 64,
     "warmup_ratio": 0.0,
+    "min_learning_rate_ratio": 0.0,
 }
 
 DEMO_DPO: dict[str, Any] = {
-    "lora": DEMO_ADAPTER | {"targets": ["o_proj", "down_proj"]},
+    "train": DEMO_ADAPTER | {"targets": ["o_proj", "down_proj"]},
     "learning_rate": 5e-3,
     "max_steps": 40,
     "batch_size": 16,
     "beta": 0.3,
+    "min_learning_rate_ratio": 0.0,
     "sft_weight": 1.0,
 }
 
 DEMO_PPO: dict[str, Any] = {
-    "lora": DEMO_ADAPTER,
+    "train": DEMO_ADAPTER,
     "learning_rate": 5e-3,
     "value_learning_rate": 2e-3,
     "steps": 20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from django.conf import settings
 
 from training.launchers.base import LaunchError
 from training.recipes.spec import SPEC_FILE, Spec
-from training.services.versions import is_hub_id
+from training.services.versions import ADAPTER_CONFIG, is_hub_id
 
 LOG_FILE = "log.txt"
 # What the child is given of the trainer's environment: never the SECRET_KEY or the database.
@@ -102,8 +103,21 @@ def child_environment(run_dir: Path, spec: Spec) -> dict[str, str]:
 
 
 def names_hub_model(run_dir: Path, spec: Spec) -> bool:
-    """Whether a model of the run has to be fetched from a hub."""
+    """Whether a model of the run, or one that an adapter of it lies over, has to be fetched from a hub."""
     fields = spec.model_dump()
     named = [fields.get(field) for field in ("model", "reward_model", "reference")]
     named += (fields.get("models") or {}).values()
+    named += [base_of_adapter(run_dir / name) for name in named if name]
     return any(name and is_hub_id(name) and not (run_dir / name).is_dir() for name in named)
+
+
+def base_of_adapter(directory: Path) -> str | None:
+    """The model that an adapter's configuration names, unless it lies in the adapter's folder."""
+    config = directory / ADAPTER_CONFIG
+    if (directory / "base").is_dir() or not config.is_file():
+        return None
+    try:
+        base = json.loads(config.read_text("utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        return None  # the recipe says what is wrong with it
+    return base if isinstance(base, str) else None

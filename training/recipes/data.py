@@ -69,11 +69,17 @@ def read_preferences(path: Path) -> list[Preference]:
 
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
-    """Rows {"prompt", "completion"}. Raises RecipeError bad_data naming file and line."""
-    return [
-        Demonstration(read_messages(row, "prompt", where), read_response(row, "completion", where))
-        for where, row in read_lines(path)
-    ]
+    """Rows {"prompt", "completion"}, or pairs, of which the chosen response is imitated.
+
+    Raises RecipeError bad_data naming file and line.
+    """
+    rows = []
+    for where, row in read_lines(path):
+        if "chosen" in row and "completion" in row:
+            raise bad_data(f"{where}: has a completion and a chosen response; keep the one to imitate")
+        response = read_response(row, "chosen" if "chosen" in row else "completion", where)
+        rows.append(Demonstration(read_messages(row, "prompt", where), response))
+    return rows
 
 
 def read_prompts(path: Path) -> list[PromptRow]:

@@ -55,6 +55,12 @@ def write_responses(
     """Sample one response to each prompt (token ids). The result depends on the arguments and the weights
     only.
     """
+    if has_virtual_tokens(model) and len({len(prompt) for prompt in prompts}) > 1:
+        parts = [
+            write_responses(model, tokenizer, [prompt], sampling, derive_seed(seed, place))
+            for place, prompt in enumerate(prompts)
+        ]
+        return join(parts, tokenizer.pad_token_id)
     width = max(len(prompt) for prompt in prompts)
     padded = [[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in prompts]
     ids = torch.tensor(padded, device=model.device)
@@ -73,6 +79,34 @@ def write_responses(
     ended_before = is_end.cumsum(1) - is_end.long()
     response_mask = (ended_before == 0).long()
     return Written(ids, torch.cat([mask, response_mask], 1), response_mask, is_end.any(1))
+
+
+def has_virtual_tokens(model: Any) -> bool:
+    """Whether PEFT puts virtual tokens before the prompt. It counts positions from them on, padding too, so
+    that a padded prompt would stand apart from them.
+    """
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
+def join(parts: list[Written], pad: int) -> Written:
+    """Responses that were written one by one as one batch: prompts padded left, responses right."""
+    widths = [part.response_mask.shape[1] for part in parts]
+    room = max(part.ids.shape[1] - width for part, width in zip(parts, widths, strict=True))
+
+    def fill(name: str, value: int) -> torch.Tensor:
+        rows = []
+        for part, width in zip(parts, widths, strict=True):
+            row = getattr(part, name)
+            left = room - (row.shape[1] - width)
+            rows.append(torch.nn.functional.pad(row, (left, max(widths) - width), value=value))
+        return torch.cat(rows)
+
+    masks = [
+        torch.nn.functional.pad(part.response_mask, (0, max(widths) - width))
+        for part, width in zip(parts, widths, strict=True)
+    ]
+    finished = torch.cat([part.finished for part in parts])
+    return Written(fill("ids", pad), fill("mask", 0), torch.cat(masks), finished)
 
 
 @contextmanager
@@ -117,7 +151,7 @@ def forward(model: Any, ids: torch.Tensor, mask: torch.Tensor, **extra: Any) -> 
     them.
     """
     target = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if "position_ids" in inspect.signature(target.forward).parameters:
+    if not has_virtual_tokens(model) and "position_ids" in inspect.signature(target.forward).parameters:
         extra["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     return model(input_ids=ids, attention_mask=mask, use_cache=False, **extra)
 
@@ -125,8 +159,22 @@ def forward(model: Any, ids: torch.Tensor, mask: torch.Tensor, **extra: Any) -> 
 def response_logits(model: Any, written: Written) -> torch.Tensor:
     """Float32 logits [B, T, V] that each response token was drawn from."""
     width = written.response_mask.shape[1]
+    if has_virtual_tokens(model) and (written.mask[:, 0] == 0).any():
+        rows = [slice(row, row + 1) for row in range(len(written.ids))]
+        return torch.cat([response_logits(model, unpadded(written, row)) for row in rows])
     logits = forward(model, written.ids, written.mask, logits_to_keep=width + 1).logits
     return logits[:, -width - 1 : -1].float()
+
+
+def unpadded(written: Written, row: slice) -> Written:
+    """One row without the padding before its prompt."""
+    start = int(written.mask[row][0].argmax())
+    return Written(
+        written.ids[row, start:],
+        written.mask[row, start:],
+        written.response_mask[row],
+        written.finished[row],
+    )
 
 
 @torch.no_grad()

@@ -44,11 +44,11 @@ from training.recipes.models import (
     load_policy,
     load_scorer,
     load_tokenizer,
-    lora_config,
     save_output,
 )
 from training.recipes.rundir import Outcome, Run
 from training.recipes.spec import PpoSpec
+from training.recipes.trainable import prepare_trainable
 
 
 @dataclass
@@ -129,12 +129,11 @@ def make_learner(spec: PpoSpec, run: Run) -> Learner:
     room = context_length(policy, spec.max_length)
     scorer = load_scorer(run, spec.reward_model, scorer_tokenizer).requires_grad_(False)
     value = load_scorer(run, spec.reward_model, scorer_tokenizer)
-    reference = None
-    if spec.lora:
-        policy = get_peft_model(policy, lora_config(spec.lora, "CAUSAL_LM"))
-        value = get_peft_model(value, lora_config(spec.lora, "SEQ_CLS"))
-    else:
-        reference = copy.deepcopy(policy).requires_grad_(False).eval()
+    reference = None if spec.lora else copy.deepcopy(policy).requires_grad_(False).eval()
+    adapter = prepare_trainable(policy, spec, tokenizer, "CAUSAL_LM")
+    value_adapter = prepare_trainable(value, spec, scorer_tokenizer, "SEQ_CLS")
+    if adapter and value_adapter:
+        policy, value = get_peft_model(policy, adapter), get_peft_model(value, value_adapter)
     for model in (policy, value, scorer):
         model.eval()
     return Learner(

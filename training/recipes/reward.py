@@ -10,15 +10,16 @@ from trl import RewardConfig, RewardTrainer
 from training.recipes.data import Preference, fit_rows, read_preferences
 from training.recipes.generation import score_conversations
 from training.recipes.metrics import preference_report
-from training.recipes.models import context_length, load_scorer, load_tokenizer, lora_config
+from training.recipes.models import context_length, load_scorer, load_tokenizer
 from training.recipes.rundir import Outcome, Run
 from training.recipes.spec import RewardSpec
+from training.recipes.trainable import prepare_trainable
 from training.recipes.trl_run import RunCallback, run_trainer, trainer_arguments
 
 
 def train(spec: RewardSpec, run: Run) -> Outcome:
     tokenizer = load_tokenizer(run, spec.model)
-    model = load_scorer(run, spec.model, tokenizer, fresh=True)
+    model = load_scorer(run, spec.model, tokenizer, fresh=True, train=spec.train)
     room = context_length(model, spec.max_length)
 
     rows = fit_rows(read_preferences(run.directory / spec.data.train), tokenizer, room, run, "pairs")
@@ -34,6 +35,7 @@ def train(spec: RewardSpec, run: Run) -> Outcome:
         )
         return preference_report(held_out, chosen, rejected)
 
+    adapter = prepare_trainable(model, spec, tokenizer, "SEQ_CLS")
     callback = RunCallback(run, tokenizer, room, evaluate if held_out else None)
     arguments = trainer_arguments(spec, run, room)
     trainer = RewardTrainer(
@@ -45,7 +47,7 @@ def train(spec: RewardSpec, run: Run) -> Outcome:
         ),
         train_dataset=to_dataset(rows, spec.use_margin),
         processing_class=tokenizer,
-        peft_config=lora_config(spec.lora, "SEQ_CLS") if spec.lora else None,
+        peft_config=adapter,
         callbacks=[callback],
     )
     return run_trainer(trainer, callback)

@@ -56,12 +56,18 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments[0]).resolve()
     if (read_result(path.parent) or {}).get("status") == "succeeded":
         return 0
-    (path.parent / "result.json").unlink(missing_ok=True)
+    is_one_of_several = "LOCAL_RANK" in os.environ
+    if not is_one_of_several:
+        (path.parent / "result.json").unlink(missing_ok=True)
     started = time.monotonic()
     try:
         spec = read_spec(path)
     except SpecError as error:
         return refuse(path.parent, error)
+    if getattr(spec, "processes", 1) > 1 and not is_one_of_several:
+        from training.recipes.processes import start_processes
+
+        return start_processes(path, spec, PARENT_VARIABLE)
     run = Run(path.parent, spec)
     signal.signal(signal.SIGTERM, lambda *_: setattr(run, "stop", True))
     try:
@@ -79,6 +85,9 @@ def main(arguments: list[str]) -> int:
 
 def train(spec: Spec, run: Run) -> Outcome:
     """Import the recipe's module (torch comes with it) and run it."""
+    from training.recipes.preflight import check_start
+
+    check_start(spec, run)
     match spec:
         case SftSpec():
             from training.recipes import sft
@@ -143,6 +152,8 @@ def prepare_process(spec: Spec) -> None:
 
 
 def write_outcome(run: Run, outcome: Outcome, seconds: float) -> None:
+    if not run.is_main:
+        return
     run.emit("cancelled" if outcome.cancelled else "finished", step=outcome.step)
     status: RunStatus = "cancelled" if outcome.cancelled else "succeeded"
     write_result(run.directory, describe(run, status, outcome, None, seconds))
@@ -151,6 +162,8 @@ def write_outcome(run: Run, outcome: Outcome, seconds: float) -> None:
 def fail(run: Run, named: tuple[ErrorCode, str], seconds: float) -> None:
     """Say what went wrong in the event log and in the result, as far as the disk has room to say it."""
     code, message = named
+    if not run.is_main and read_result(run.directory) is not None:
+        return
     outcome = Outcome(run.last_step, run.total_steps)
     try:
         run.emit("failed", code=code, message=message)
@@ -179,16 +192,39 @@ def describe(
         "step": outcome.step,
         "total_steps": outcome.total_steps,
         "model": outcome.model,
+        "base": read_base(run) if error is None else None,
         "kind": outcome.kind,
         "metrics": finite_numbers(outcome.metrics),
+        "merge": run.merge,
+        "estimate": run.estimate,
+        "peak_memory": peak_memory(),
         "files": files,
         "tokenizer_sha256": files.get("tokenizer.json"),
         "chat_template_sha256": files.get("chat_template.jinja"),
         "dataset": hash_datasets(run),
-        "environment": describe_environment(run.spec),
+        "environment": describe_environment(run),
         "error": None if error is None else {"code": error[0], "message": error[1]},
         "seconds": round(seconds, 3),
     }
+
+
+def peak_memory() -> dict[str, int]:
+    """The most bytes that this process held (as Linux tells it), and the accelerator for it."""
+    peak = {}
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else []:
+        if line.startswith("VmHWM:"):
+            peak["process"] = int(line.split()[1]) * 1024
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        peak["accelerator"] = torch.cuda.max_memory_allocated()
+    return peak
+
+
+def read_base(run: Run) -> str | None:
+    """The model that the output lies over, where it is an adapter alone."""
+    path = run.output / "adapter_config.json"
+    return json.loads(path.read_text("utf-8"))["base_model_name_or_path"] if path.is_file() else None
 
 
 def hash_datasets(run: Run) -> dict[str, str]:
@@ -198,12 +234,14 @@ def hash_datasets(run: Run) -> dict[str, str]:
     return {name: hash_file(run.directory / name) for name in named if (run.directory / name).is_file()}
 
 
-def describe_environment(spec: Spec) -> dict[str, Any]:
+def describe_environment(run: Run) -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
-        "threads": spec.threads,
+        "threads": run.spec.threads,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        **run.facts,
         "versions": package_versions(),
     }
 

@@ -48,7 +48,12 @@ class Run:
         self.stop = False
         self.last_step = 0
         self.total_steps = 0
-        self.events = EventLog(self.directory / EVENTS_FILE)
+        self.merge: dict[str, float] | None = None  # what merging an adapter changed, once one was merged
+        self.estimate: dict[str, int] | None = None  # what the run was thought to need, in bytes
+        self.facts: dict[str, object] = {}  # of the machine: device, precision, attention, processes
+        # Of several processes only the first writes here.
+        self.is_main = os.environ.get("RANK", "0") == "0"
+        self.events = EventLog(self.directory / EVENTS_FILE if self.is_main else Path(os.devnull))
 
     @property
     def output(self) -> Path:
@@ -89,12 +94,14 @@ class Run:
             match = re.fullmatch(r"checkpoint-(\d+)", path.name)
             if match and (path / MARKER).is_file():
                 found.append((int(match[1]), path))
-            else:
+            elif self.is_main:
                 shutil.rmtree(path)
         return max(found, default=None)
 
     def finish_checkpoint(self, path: Path, step: int) -> None:
         """Mark a written checkpoint as whole: its files reach the disk first, the marker last."""
+        if not self.is_main:
+            return
         sync_tree(path)
         write_atomically(path / MARKER, f"{step}\n")
         sync_directory(path.parent)

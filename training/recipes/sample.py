@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.recipes.adapters import swap_adapter
 from training.recipes.data import PromptRow, prompt_encoder, read_prompts
 from training.recipes.errors import RecipeError
 from training.recipes.generation import (
@@ -70,7 +71,7 @@ def train(spec: SampleSpec, run: Run) -> Outcome:
     with path.open("a", encoding="utf-8") as file:
         for name, number, tasks in plan[done:]:
             if writer.name != name:
-                writer = load_writer(run, spec, name, measures)
+                writer = next_writer(run, spec, writer, name, measures)
             for row in write_rows(spec, writer, measures, tasks, derive_seed(spec.seed, name, number)):
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
@@ -118,7 +119,7 @@ def load_measures(run: Run, spec: SampleSpec) -> Measures:
 
 def load_writer(run: Run, spec: SampleSpec, name: str, measures: Measures) -> Writer:
     tokenizer = load_tokenizer(run, spec.models[name])
-    model = load_policy(run, spec.models[name], tokenizer).eval()
+    model = load_policy(run, spec.models[name], tokenizer, whole=False).eval()
     reference = measures.reference
     if reference is not None and reference.config.vocab_size != model.config.vocab_size:
         message = f"{spec.reference}: must have the vocabulary of {spec.models[name]} to have a KL from it"
@@ -128,6 +129,13 @@ def load_writer(run: Run, spec: SampleSpec, name: str, measures: Measures) -> Wr
         message = f"{spec.models[name]}: holds {room} tokens: no room for a prompt; lower max_new_tokens"
         raise RecipeError("bad_model", message)
     return Writer(name, tokenizer, model, room)
+
+
+def next_writer(run: Run, spec: SampleSpec, writer: Writer, name: str, measures: Measures) -> Writer:
+    """The next model that answers; of two adapters over one base only the adapter is changed."""
+    if swap_adapter(run, writer.model, spec.models[writer.name], spec.models[name]):
+        return Writer(name, load_tokenizer(run, spec.models[name]), writer.model.eval(), writer.room)
+    return load_writer(run, spec, name, measures)
 
 
 def write_rows(

@@ -270,32 +270,39 @@ def place_probes(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any] 
 
 
 def place_model(run: TrainingRun, key: str, version: ModelVersion) -> str:
-    """Put the version's files into models/KEY, checked against their hashes; a hub id is passed on."""
-    if version.adapter:
-        raise PrepareError(
-            "bad_model",
-            f"{version.name} is an adapter over another model; merge it into a whole model first.",
-        )
-    if is_hub_id(version.base):
-        return version.base
-    source = Path(version.base)
-    if not version.base or not source.is_dir():
-        raise PrepareError(
-            "bad_model", f"The directory of {version.name} is missing: {version.base or 'none named'}."
-        )
+    """Put the version's files into models/KEY, checked against their hashes; a hub id is passed on.
+
+    Of an adapter, the model that it lies over goes into models/KEY/base.
+    """
+    if not version.adapter:
+        if is_hub_id(version.base):
+            return version.base
+        place_files(version, Path(version.base), run.directory / "models" / key, version.files)
+        return f"models/{key}"
     target = run.directory / "models" / key
-    target.mkdir(parents=True, exist_ok=True)
-    names = sorted(version.files) or [path.name for path in model_files(source)]
-    for name in names:
-        place_model_file(version, source / name, target / name)
+    place_files(version, Path(version.adapter), target, version.files)
+    if not is_hub_id(version.base):
+        whole = ModelVersion.objects.filter(project=run.project_id, base=version.base, adapter="").first()
+        place_files(version, Path(version.base), target / "base", whole.files if whole else {})
     return f"models/{key}"
 
 
-def place_model_file(version: ModelVersion, source: Path, target: Path) -> None:
+def place_files(version: ModelVersion, source: Path, target: Path, hashes: dict[str, str]) -> None:
+    """Link or copy a model's files into `target`; with `hashes` those, else what makes up a model."""
+    if not source.name or not source.is_dir():
+        raise PrepareError(
+            "bad_model",
+            f"The directory of {version.name} is missing: {source if source.name else 'none named'}.",
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    for name in sorted(hashes) or [path.name for path in model_files(source)]:
+        place_model_file(version, source / name, target / name, hashes.get(name))
+
+
+def place_model_file(version: ModelVersion, source: Path, target: Path, expected: str | None) -> None:
     """Link or copy one file of a model, if it is what it was when the version was made."""
     if not source.is_file():
         raise PrepareError("bad_model", f"{version.name} is damaged: {source} is missing.")
-    expected = version.files.get(source.name)
     if expected and hash_file(source) != expected:
         raise PrepareError(
             "bad_model", f"{version.name} is damaged: {source} is not what it was (its sha256 differs)."

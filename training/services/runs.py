@@ -78,7 +78,9 @@ def complete_spec(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = {"threads": site.TRAINING_THREADS, **settings, "recipe": recipe}
     fields = RECIPES[recipe].model_fields if isinstance(recipe, str) and recipe in RECIPES else {}
     placeholders: dict[str, Any] = {
-        "data": {"prompts": "data/prompts.jsonl"} if recipe == "sample" else {"train": "data/train.jsonl"},
+        "data": {"prompts": "data/prompts.jsonl"}
+        if recipe == "sample"
+        else {"train": "data/train.jsonl", "eval": "data/eval.jsonl"},
         "model": "models/policy",
         "models": {"policy": "models/policy"},
         "reward_model": "models/reward",

@@ -17,6 +17,7 @@ from training.models import Promotion, TrainingRun
 from training.services.files import hash_file
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+ADAPTER_CONFIG = "adapter_config.json"
 MODEL_SUFFIXES = {".json", ".safetensors", ".model", ".txt", ".jinja"}
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
@@ -92,6 +93,8 @@ def describe_base(base: str) -> dict[str, Any]:
         directory = Path(base).expanduser()
         if is_hub_id(base) and not directory.is_dir():
             return {"base": base}
+        if is_adapter(directory):
+            raise VersionError("base", f"{directory}: is an adapter; name the directory of a whole model.")
         check_model_directory(directory)
         return describe_model(directory.resolve())
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
@@ -99,8 +102,13 @@ def describe_base(base: str) -> dict[str, Any]:
         raise VersionError("base", unreadable % {"path": base, "error": error}) from error
 
 
+def is_adapter(directory: Path) -> bool:
+    """Whether the directory holds an adapter alone, to be used over another model."""
+    return (directory / ADAPTER_CONFIG).is_file()
+
+
 def check_model_directory(directory: Path) -> None:
-    """Refuse what is not a whole model of safetensors with its tokenizer.
+    """Refuse what is not a whole model, or an adapter, of safetensors with its tokenizer.
 
     Raises:
         VersionError: says what is missing.
@@ -118,7 +126,7 @@ def find_missing_part(directory: Path) -> str:
             % named
         )
     names = {path.name for path in directory.iterdir()}
-    if "config.json" not in names:
+    if not names & {"config.json", ADAPTER_CONFIG}:
         return gettext("%(path)s: has no config.json; name the directory of a whole model.") % named
     if not any(name.endswith(".safetensors") for name in names):
         if pickles := sorted(name for name in names if Path(name).suffix in PICKLE_SUFFIXES):
@@ -168,7 +176,12 @@ def describe_output(run: TrainingRun, result: dict[str, Any]) -> dict[str, Any]:
     """
     output = run.directory / str(result["model"])
     check_model_directory(output)
-    return describe_model(output.resolve())
+    facts = describe_model(output.resolve())
+    if not is_adapter(output):
+        return facts
+    if run.policy is None or not run.policy.base:
+        raise VersionError("base", f"{output}: is an adapter, and the run names no model that it lies over.")
+    return facts | {"base": run.policy.base, "adapter": facts["base"]}
 
 
 @transaction.atomic

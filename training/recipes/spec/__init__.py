@@ -20,7 +20,22 @@ from training.recipes.spec.names import (
     RunStatus,
 )
 from training.recipes.spec.parsing import RECIPES, Spec, SpecError, explain, parse_spec
-from training.recipes.spec.parts import BaseSpec, LearningSpec, Lora, Part, Probes
+from training.recipes.spec.parts import (
+    TRAINED,
+    BaseSpec,
+    Everything,
+    Head,
+    LastLayers,
+    LearningSpec,
+    Lora,
+    Part,
+    PrefixTuning,
+    Probes,
+    PromptTuning,
+    Qlora,
+    Trained,
+    name_trained,
+)
 from training.recipes.spec.preferences import DpoSpec
 from training.recipes.spec.reinforcement import PpoSpec
 from training.recipes.spec.rewards import RewardSpec
@@ -38,15 +53,22 @@ __all__ = [
     "RUN_STATUSES",
     "SAMPLES_FILE",
     "SPEC_FILE",
+    "TRAINED",
     "BaseSpec",
     "DpoSpec",
     "ErrorCode",
     "EventKind",
+    "Everything",
+    "Head",
+    "LastLayers",
     "LearningSpec",
     "Lora",
     "Part",
     "PpoSpec",
+    "PrefixTuning",
     "Probes",
+    "PromptTuning",
+    "Qlora",
     "RewardSpec",
     "RunStatus",
     "SampleSpec",
@@ -54,6 +76,8 @@ __all__ = [
     "Spec",
     "SpecError",
     "SupervisedSpec",
+    "Trained",
     "explain",
+    "name_trained",
     "parse_spec",
 ]

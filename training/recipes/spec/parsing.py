@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from training.recipes.spec.parts import Part
+from training.recipes.spec.parts import TRAINED, Part
 from training.recipes.spec.preferences import DpoSpec
 from training.recipes.spec.reinforcement import PpoSpec
 from training.recipes.spec.rewards import RewardSpec
@@ -54,19 +54,29 @@ def parse_spec(raw: object) -> Spec:
 def explain(model: type[Part], detail: ErrorDetails) -> tuple[str, str]:
     """One of pydantic's error details as (field path, message)."""
     names = [str(part) for part in detail["loc"]]
+    fields = model.model_fields
+    if names[:1] == ["train"] and len(names) > 1:  # ("train", "lora", "r") names the kind, not a field
+        fields = TRAINED[names.pop(1)].model_fields
     path = ".".join(
         name for name in names if name != "[key]" and "literal[" not in name and "list[" not in name
     )
     given = repr(detail["input"])
     given = given if len(given) <= 80 else given[:77] + "..."
+    if detail["type"].startswith("union_tag"):
+        return f"{path}.kind", f"must be one of {', '.join(TRAINED)} (it is in {given})"
     if detail["type"] == "missing":
         return path, "is required"
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(names[-1], model.model_fields, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(model.model_fields)}"
-        return path, f"is not a setting of this recipe; {hint}"
+        near = difflib.get_close_matches(names[-1], fields, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
+        return path, f"is not a setting of {'this recipe' if len(names) == 1 else path_of(names)}; {hint}"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         field, colon, rest = message.partition(": ")
         return (field, rest) if not path and colon else (path, f"{message} (it is {given})")
     return path, message.replace("Input should", "should").replace("'", "") + f" (it is {given})"
+
+
+def path_of(names: list[str]) -> str:
+    """What the last name was looked for in."""
+    return ".".join(names[:-1])

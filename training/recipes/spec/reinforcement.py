@@ -71,6 +71,15 @@ class PpoSpec(LearningSpec):
     probes: Probes | None = setting(None, "Prompts answered before and after training.")
 
     @model_validator(mode="after")
+    def check_kind(self) -> Self:
+        plain = self.train.kind != "lora" or self.train.variant != "adalora"
+        if self.train.kind not in ("all", "last_layers", "head", "lora") or not plain:
+            name = self.train.kind if plain else "adalora"
+            where = "train.kind" if plain else "train.variant"
+            raise ValueError(f"{where}: ppo cannot train {name}; use all, last_layers, head or lora")
+        return self
+
+    @model_validator(mode="after")
     def check_sizes(self) -> Self:
         if self.rollout_batch_size % self.minibatch_size:
             raise ValueError("minibatch_size: must divide rollout_batch_size without a rest")
