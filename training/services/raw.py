@@ -78,7 +78,7 @@ def rater_ids(project: Project) -> dict[int, str]:
 def iter_judgments(
     project: Project, *, split: str | None = None, snapshot: DatasetSnapshot | None = None
 ) -> Iterator[Data]:
-    """Every judgment, superseded and evaluation ones too, or those in the snapshot; a few queries for 2,000."""
+    """Every judgment, superseded and evaluation ones too, or those in the snapshot; read page by page."""
     up_to = last_judgment(project, query_of(snapshot) if snapshot else SnapshotQuery())
     raters = rater_ids(project)
     for page in iter_ids(project, split, snapshot, up_to):
