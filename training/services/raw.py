@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
-from django.db.models import Max, TextField
+from django.db.models import F, Min, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.utils.crypto import salted_hmac
 
 from rating.models import Answer, ItemCompletion, Judgment, Project, Prompt, Rater, Rating, SpanMark
-from training.models import DatasetSnapshot
+from training.models import DatasetSnapshot, SnapshotJudgment
 from training.services.formats import Data
-from training.services.queries import last_judgment
+from training.services.queries import SnapshotQuery, last_judgment
 from training.services.reading import among, dashed, fetch_plain
 from training.services.snapshots import query_of
 
@@ -78,20 +78,39 @@ def rater_ids(project: Project) -> dict[int, str]:
 def iter_judgments(
     project: Project, *, split: str | None = None, snapshot: DatasetSnapshot | None = None
 ) -> Iterator[Data]:
-    """Every judgment, superseded and evaluation ones too; or those in the snapshot. Six queries for 2,000."""
-    judgments = Judgment.objects.of_project(project.pk)
-    if split is not None:
-        judgments = judgments.filter(item__prompt__split=split)
+    """Every judgment, superseded and evaluation ones too, or those in the snapshot; read page by page."""
+    up_to = last_judgment(project, query_of(snapshot) if snapshot else SnapshotQuery())
+    raters = rater_ids(project)
+    for page in iter_ids(project, split, snapshot, up_to):
+        rows = Judgment.objects.filter(pk__in=page).order_by("pk").values_list(*FIELDS)
+        yield from Page([Raw(*row) for row in fetch_plain(rows)], raters, up_to).lines()
+
+
+def iter_ids(
+    project: Project, split: str | None, snapshot: DatasetSnapshot | None, up_to: int
+) -> Iterator[list[int]]:
+    """The judgments' ids in pages, each found where the last one ended."""
+    ids: QuerySet[Any, Any]
     if snapshot is not None:
-        judgments = judgments.filter(snapshotjudgment__snapshot=snapshot)
-        up_to = last_judgment(project, query_of(snapshot))
+        ids = SnapshotJudgment.objects.filter(snapshot=snapshot)
+        key, prompt = "judgment", "judgment__item__prompt"
     else:
-        up_to = judgments.aggregate(last=Max("pk"))["last"] or 0
-    raters, last = rater_ids(project), 0
-    rows = judgments.filter(pk__lte=up_to).order_by("pk").values_list(*FIELDS)
-    while page := [Raw(*row) for row in fetch_plain(rows.filter(pk__gt=last)[:CHUNK])]:
-        yield from Page(page, raters, up_to).lines()
-        last = page[-1].pk
+        # As a sum no index serves it: SQLite would read and sort the whole project for each page.
+        ids = Judgment.objects.annotate(owner=F("item__project") + 0).filter(owner=project.pk)
+        key, prompt = "pk", "item__prompt"
+    if split is not None:
+        ids = ids.filter(**{f"{prompt}__split": split})
+    ids = ids.filter(**{f"{key}__lte": up_to}).order_by(key).values_list(key, flat=True)
+    last = first_judgment(project) - 1
+    while page := list(ids.filter(**{f"{key}__gt": last})[:CHUNK]):
+        yield page
+        last = page[-1]
+
+
+def first_judgment(project: Project) -> int:
+    """The lowest id among the project's judgments, 1 without any."""
+    first: int | None = Judgment.objects.of_project(project.pk).aggregate(first=Min("pk"))["first"]
+    return first or 1
 
 
 class Raw(NamedTuple):
