@@ -15,7 +15,7 @@ from rating.services.judgments import JudgmentAnswer, record_judgment
 from rating.services.points import shown_points
 from rating.services.revisions import revise_judgment
 from tests.factories import completions_of, make_assignment, make_item, make_rater
-from training.services.exports import iter_export
+from training.services.exports import Export, iter_export
 
 pytestmark = pytest.mark.django_db
 Answer = dict[str, Any]
@@ -82,7 +82,8 @@ def pairs(groups: list[set[int]] | None, order: list[Completion]) -> set[tuple[s
 
 
 def exported(project: Project) -> list[tuple[str, str]]:
-    rows = [json.loads(line) for line in iter_export(project, "trl-preference")]
+    lines = b"".join(iter_export(Export(project, "trl-preference"))).splitlines()
+    rows = [json.loads(line) for line in lines]
     return sorted((row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows)
 
 

@@ -13,8 +13,8 @@ from rating.services.judgments import AlreadyJudgedError, AnswerError, JudgmentA
 from rating.services.leases import lease_next_item
 from rating.services.spans import Mark, find_passage
 from tests.factories import make_item, make_rater
-from training.services.exports import iter_export
-from training.services.rows import iter_judgment_rows
+from training.services.exports import Export, iter_export
+from training.services.making import iter_rows
 
 pytestmark = pytest.mark.django_db
 TEXTS = ["Boil the **rice** in water, then boil it more.", "No idea.", "Fry it."]
@@ -37,12 +37,12 @@ def refused(project: Project, field: str, n: int = 2, **answer) -> None:
 
 def rows(project: Project) -> dict[str, list]:
     found: dict[str, list] = {}
-    for result in iter_judgment_rows(project):
+    for result in iter_rows(project, kinds=("preference", "sft", "rating")):
         assert bool(result.rows) != bool(result.left_out)
         for row in result.rows:
             found.setdefault(row.kind, []).append(row.data)
         if result.left_out:
-            found.setdefault("left_out", []).append(result.left_out)
+            found.setdefault("left_out", []).extend(result.left_out)
     return found
 
 
@@ -154,7 +154,7 @@ def test_marks_are_ranges_of_characters(project):
     stored = {(TEXTS[0][m.start : m.end], m.verdict, m.reason) for m in SpanMark.objects.all()}
     assert stored == {("the **rice", "good", "Clear"), ("oil", "bad", "Vague")}
     assert SpanMark.objects.get(verdict="bad").start == TEXTS[0].rindex("oil")
-    (line,) = iter_export(project, "judgments")
+    (line,) = iter_export(Export(project, "judgments"))
     assert {mark["verdict"] for mark in json.loads(line)["marks"]} == {"good", "bad"}
 
 
