@@ -23,7 +23,7 @@ from tests.hostile import RAW, STORED, UNSTORED
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 KINDS = ("hostile", "harmless")
 ASKED = 4
