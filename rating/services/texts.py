@@ -15,7 +15,7 @@ CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(","
 
 
 def escape_unstorable(text: str) -> str:
-    """The text with NUL and lone surrogates written as escapes, so that it can be stored and shown anywhere."""
+    """The text with NUL and lone surrogates written as escapes: any database takes it, any page shows it."""
     return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
 
 
