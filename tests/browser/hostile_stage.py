@@ -179,7 +179,7 @@ def add_evaluation(project: Project, kind: str) -> None:
 
 def add_snapshots(project: Project, kind: str) -> None:
     """Two snapshots of judged texts, in two scripts, taken by somebody with such a name; a run learned from one."""
-    raters = [make_rater(project), make_rater(project)]
+    raters = [make_rater(project, make_user(f"{project.slug}-{number}")) for number in (1, 2)]
     user = User.objects.filter(username=texts_of(kind, 140)[7]).first()
     for text in [*texts_of(kind, 3000), "\u043f\u0440\u0438\u0432\u0435\u0442"]:
         item = make_item(project, texts=[text, f"{text}."], prompt=make_prompt(project, text), overlap=2)
@@ -212,7 +212,7 @@ def add_imports(project: Project, kind: str) -> None:
         values: dict[str, object] = {"name": fit(some[0], 200)}
         values |= {"state": "refused", "errors": texts} if number == 1 else {}
         values |= {"state": "succeeded", "report": report} if number == 2 else {}
-        Import.objects.filter(pk=row.pk).update(pk=1000 * (1 + (kind == "harmless")) + number, **values)
+        Import.objects.filter(pk=row.pk).update(id=1000 * (1 + (kind == "harmless")) + number, **values)
 
 
 if __name__ == "__main__":
