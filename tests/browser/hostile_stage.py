@@ -48,7 +48,7 @@ from training.services.storable import make_storable
 
 ROLES = (Role.RATER, Role.ADMIN, Role.OPERATOR)
 ASKED_AT_ONCE = 38
-FILES = 20
+FILES = 8
 NAMES = [name for name in STORED if RAW[name].strip()]
 
 
@@ -194,7 +194,7 @@ def add_imports(project: Project, kind: str) -> None:
     """Files that wait with such names and rows, three of which are shown; one was refused, one was taken in."""
     texts = texts_of(kind, 3000)
     for number in range(FILES):
-        some = [texts[(3 * number + place) % len(texts)] for place in range(3)]
+        some = [texts[5 * (3 * number + place) % len(texts)] for place in range(3)]
         rows = [
             {
                 "prompt": text,

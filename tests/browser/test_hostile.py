@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 KINDS = ("hostile", "harmless")
 ASKED = 4
-IMPORTED = 20
+IMPORTED = 8
 PATIENCE_MS = 120_000
 MOVED_ON = "before => document.querySelector('#desk').dataset.lease !== before"
 SHOWN_RAW, SHOWN_DIFFERENT = 60, 110
