@@ -68,6 +68,13 @@ COLUMNS: dict[str, Filled | str] = {
     "Judgment.rationale": Filled("answer", True),
     "Answer.value": Filled("answer", True),
     "SpanMark.reason": Filled("answer", True),
+    "Import.name": Filled("import_name", True),
+    "Import.format": Filled("import_columns", False),
+    "Import.columns": Filled("import_columns", False),
+    "Import.position": MADE_HERE,
+    "Import.report": Filled("import_rows", True),
+    "Import.errors": Filled("import_rows", True),
+    "Import.claimed_by": MADE_HERE,
     "DatasetSnapshot.content_hash": MADE_HERE,
     "DatasetSnapshot.query": MADE_HERE,
     "DatasetSnapshot.counts": MADE_HERE,
@@ -103,13 +110,15 @@ FORMS: dict[str, dict[str, str]] = {
     "NewProjectForm": dict.fromkeys(("name", "slug", "description", "guidelines"), "new_project"),
     "GuidelinesForm": {"text": "guidelines"},
     "MemberForm": {"username": "members"},
-    "ImportForm": {"file": "import_name"},
+    "UploadForm": {"file": "import_name"},
     "TriggerForm": {"name": "trigger", "schedule": "trigger", "plan": "trigger"},
     "BaseModelForm": {"name": "base_model", "base": "base_model"},
     "PromotionForm": {"reason": "promotion"},
     "ReasonForm": {"reason": "promotion"},
     # Without fields of their own, or with fields made from the project or the specification, all of which the
-    # scenes fill: see `answer`, `preferences` and `new_run`.
+    # scenes fill: see `answer`, `preferences`, `new_run`, `import_columns` and `snapshot_query`.
+    "StartForm": {},
+    "QueryForm": {},
     "PreferencesForm": {},
     "SettingsForm": {},
 }
@@ -123,5 +132,8 @@ MADE_FROM_OUTSIDE = {
     "the search of the administration": "admin_search",
     "what a model wrote, in output/samples.jsonl": "samples",
     "the log of a run": "run_directory",
+    "the names of a file's columns": "import_columns",
+    "what a snapshot is asked for, and its addresses": "snapshot_query",
+    "the rows of snapshots and exports": "snapshot_rows",
 }
 """What is no column and no form's field, and the scene that fills it."""

@@ -14,8 +14,17 @@ MAX_TEXT = 1_000_000
 CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
+def escape_unstorable(text: str) -> str:
+    """The text with NUL and lone surrogates written as escapes: any database takes it, any page shows it."""
+    return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+
+
 class TextError(ValueError):
     """A text or conversation that cannot be taken; says which field, and what would be right."""
+
+    def __init__(self, message: str) -> None:
+        # The field's name may be somebody's text as well.
+        super().__init__(escape_unstorable(message))
 
 
 class Message(TypedDict):

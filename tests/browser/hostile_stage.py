@@ -6,6 +6,7 @@ two projects have the same elements.
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import timedelta
 from unicodedata import normalize
@@ -15,15 +16,24 @@ import django
 if __name__ == "__main__":
     django.setup()
 
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
-from rating.models import Item, ModelVersion, Project, Role, User
+from rating.models import Import, Item, ModelVersion, Project, Role, User
 from rating.services.asking import update_asking
+from rating.services.imports.jobs import receive_upload
 from rating.services.projects import publish_guidelines
-from tests.factories import make_item, make_membership, make_project, make_prompt, make_user
+from tests.factories import (
+    make_item,
+    make_judgment,
+    make_membership,
+    make_project,
+    make_prompt,
+    make_rater,
+    make_user,
+)
 from tests.hostile import RAW, STORED, fit
 from training.models import (
-    DatasetSnapshot,
     Evaluation,
     EvaluationItem,
     Promotion,
@@ -32,10 +42,13 @@ from training.models import (
     Trigger,
 )
 from training.services.promotions import promote_version
+from training.services.queries import SnapshotQuery
+from training.services.snapshots import freeze_snapshot
 from training.services.storable import make_storable
 
 ROLES = (Role.RATER, Role.ADMIN, Role.OPERATOR)
 ASKED_AT_ONCE = 38
+FILES = 8
 NAMES = [name for name in STORED if RAW[name].strip()]
 
 
@@ -63,6 +76,8 @@ def set_stage(slug: str, kind: str) -> None:
     add_versions(project, kind)
     add_run(project, kind)
     add_evaluation(project, kind)
+    add_snapshots(project, kind)
+    add_imports(project, kind)
 
 
 def add_project(people: list[User], slug: str, **fields: object) -> Project:
@@ -142,10 +157,6 @@ def add_run(project: Project, kind: str) -> None:
     )
     run.directory.mkdir(parents=True)
     (run.directory / "log.txt").write_text("\n".join(texts), encoding="utf-8")
-    DatasetSnapshot.objects.create(
-        project=project, number=1, content_hash=fit(texts[6], 64), created_by=User.objects.filter(username=texts[7]).first(),
-        counts={"rows": {}, "judgments": {"train": 1}, "left_out": {}},
-    )  # fmt: skip
 
 
 def add_evaluation(project: Project, kind: str) -> None:
@@ -164,6 +175,44 @@ def add_evaluation(project: Project, kind: str) -> None:
         item = make_item(project, prompt=prompt, texts=[text, f"{text} "], purpose=Item.Purpose.EVALUATE)
         Item.objects.filter(pk=item.pk).update(open_slots=0)
         EvaluationItem.objects.create(evaluation=evaluation, item=item, candidate_position=0)
+
+
+def add_snapshots(project: Project, kind: str) -> None:
+    """Two snapshots of judged texts, in two scripts, taken by somebody with such a name; a run learned from one."""
+    raters = [make_rater(project, make_user(f"{project.slug}-{number}")) for number in (1, 2)]
+    user = User.objects.filter(username=texts_of(kind, 140)[7]).first()
+    for text in [*texts_of(kind, 3000), "\u043f\u0440\u0438\u0432\u0435\u0442"]:
+        item = make_item(project, texts=[text, f"{text}."], prompt=make_prompt(project, text), overlap=2)
+        for rater in raters:
+            make_judgment(item, rater, rationale=text)
+    first = freeze_snapshot(project, user=user)
+    TrainingRun.objects.filter(project=project).update(snapshot=first)
+    freeze_snapshot(project, SnapshotQuery(rows="soft", without_raters=(raters[0].pseudonym,)), user=user)
+
+
+def add_imports(project: Project, kind: str) -> None:
+    """Files that wait with such names and rows, three of which are shown; one was refused, one was taken in."""
+    texts = texts_of(kind, 3000)
+    for number in range(FILES):
+        some = [texts[5 * (3 * number + place) % len(texts)] for place in range(3)]
+        rows = [
+            {
+                "prompt": text,
+                "responses": [{"text": text, "model": fit(text, 200)}, f"{text}."],
+                fit(text, 60): 1,
+            }
+            for text in some
+        ]
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        row = receive_upload(
+            project, SimpleUploadedFile("rows.jsonl", data), User.objects.get(username="admin")
+        )
+        told = {name: {"count": 1, "lines": [1]} for name in texts_of(kind, 60)}
+        report = {"format": "responses", "rows": 1, "fields_ignored": told, "errors": texts[:20]}
+        values: dict[str, object] = {"name": fit(some[0], 200)}
+        values |= {"state": "refused", "errors": texts} if number == 1 else {}
+        values |= {"state": "succeeded", "report": report} if number == 2 else {}
+        Import.objects.filter(pk=row.pk).update(id=1000 * (1 + (kind == "harmless")) + number, **values)
 
 
 if __name__ == "__main__":

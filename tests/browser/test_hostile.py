@@ -23,10 +23,11 @@ from tests.hostile import RAW, STORED, UNSTORED
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 KINDS = ("hostile", "harmless")
 ASKED = 4
+IMPORTED = 8
 PATIENCE_MS = 120_000
 MOVED_ON = "before => document.querySelector('#desk').dataset.lease !== before"
 SHOWN_RAW, SHOWN_DIFFERENT = 60, 110
@@ -34,10 +35,12 @@ PAGES = {
     "admin": [
         "/", "/projects/{}/", "/projects/{}/settings/", "/projects/{}/members/", "/projects/{}/import/",
         *(f"/projects/{{}}-asked-{number}/asking/" for number in range(ASKED)),
+        *(f"/projects/{{}}/import/{{}}{number:03}/" for number in range(IMPORTED)),
     ],
     "operator": [
         "/projects/{}/training/", "/projects/{}/versions/", "/projects/{}/runs/", "/projects/{}/runs/1/",
         "/projects/{}/runs/new/", "/projects/{}/evaluations/1/", "/projects/{}/snapshots/",
+        "/projects/{}/snapshots/new/", "/projects/{}/snapshots/1/", "/projects/{}/snapshots/2/?against=1",
     ],
     "rater": [f"/projects/{{}}-asked-{number}/rate/" for number in range(ASKED)],
 }  # fmt: skip
@@ -116,7 +119,7 @@ class Watched(Person):
         """What the hostile page has done, and where it differs from the harmless one."""
         looks = {}
         for kind in reversed(KINDS):
-            self.go(path.format(kind))
+            self.go(path.format(kind, 1 + KINDS.index(kind)))
             self.page.wait_for_load_state("networkidle")
             looks[kind] = self.look()
         hostile, harmless = looks["hostile"], looks["harmless"]
@@ -207,7 +210,6 @@ def test_every_text_is_rated_by_keyboard(stage: Installation, watched: Any, tmp_
 def import_texts(admin: Watched, directory: Path) -> str:
     """Upload a file with a hostile name and all texts, after one that is refused; returns the project's slug."""
     slug = "hostile-name-0"
-    admin.go(f"/projects/{slug}/import/")
     name = "<img src=x onerror=window.pwned=1>\"' \u202ejsonl.jsonl"
     for texts, heading in (
         ([RAW[one] for one in UNSTORED], "Nothing was imported"),
@@ -220,11 +222,16 @@ def import_texts(admin: Watched, directory: Path) -> str:
         rows = [row if row["prompt"].strip() else row | {"prompt": "?"} for row in rows]
         path = directory / name
         path.write_text("\n".join(map(json.dumps, rows)))
+        admin.go(f"/projects/{slug}/import/")
         admin.page.set_input_files("input[name=file]", path)
-        admin.page.get_by_role("button", name="Import").click()
-        admin.page.wait_for_load_state("networkidle")
+        admin.page.click("text=Upload and look at it")
+        admin.page.wait_for_selector("#how")
+        assert admin.look()["ran"] == ""
+        admin.page.select_option("select[name=format]", "responses")
+        admin.page.locator("#how ~ form").get_by_role("button", name="Import", exact=True).click()
+        told = heading or "What went in"
+        expect(admin.page.locator("#progress")).to_contain_text(told, timeout=PATIENCE_MS)
         assert "<img src=x onerror=window.pwned=1>" in admin.text()
-        assert ("Nothing was imported" in admin.text()) == bool(heading)
     assert admin.look()["ran"] == ""
     return slug
 

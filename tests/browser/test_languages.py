@@ -14,7 +14,7 @@ from tests.browser.people import Person, someone
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 PAGES = ("/", "/projects/demo/", "/projects/demo/rate/", "/preferences/")
 CENTRE = "element => { const box = element.getBoundingClientRect(); return box.left + box.width / 2; }"

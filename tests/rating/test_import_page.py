@@ -10,7 +10,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from rating.models import Import, Item, Judgment, Prompt
+from rating.services.imports.reports import LineError
 from rating.services.imports.worker import ImportWorker
+from rating.services.texts import TextError
 from tests.rating.imports.files import counts, hh, jsonl, zipped
 
 pytestmark = pytest.mark.django_db
@@ -197,6 +199,24 @@ def test_a_row_names_its_fields_harmlessly(project, admin_client):
     assert "&lt;script&gt;" in page
     assert "Field not imported: <script>" not in page
     assert "&lt;b&gt;.jsonl" in page
+
+
+def test_half_a_character_is_told_and_breaks_no_page(project, admin_client):
+    half = "half \ud800 a name\x00"
+    rows = [{"prompt": "x", "metadata": {"<b>": half}, half: 1}, {"prompt": "x", half: 1}]
+    shown = upload(admin_client, project, jsonl(*rows))
+    assert shown.status_code == 200
+    assert shown.context["preview"].columns == ["prompt", "metadata"]
+    page = take(admin_client, project, jsonl(*rows), keep_good="on")
+    assert r"Field not imported: half \ud800 a name\x00" in page
+    assert "metadata.&lt;b&gt;: holds" in page
+
+
+@pytest.mark.parametrize(
+    "error", [TextError("\ud800\x00"), LineError(None, "\ud800\x00")], ids=["text", "line"]
+)
+def test_errors_tell_of_half_characters_in_whole_ones(error):
+    assert str(error) == r"\ud800\x00"
 
 
 def test_the_progress_asks_again_only_while_it_moves(project, admin_client):

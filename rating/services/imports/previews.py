@@ -17,7 +17,7 @@ from rating.services.imports.opening import Bounds
 from rating.services.imports.reading import KINDS, find_kind, first_rows, read_rows
 from rating.services.imports.reports import LEFT_OUT, LineError
 from rating.services.imports.rows import ImportRow, LeftOut, Read, Vote
-from rating.services.texts import Message, TextError
+from rating.services.texts import Message, TextError, escape_unstorable
 
 SHOWN = 3
 MAX_COLUMNS = 200
@@ -75,7 +75,8 @@ def look_at(
     rows = first_rows(file, LOOKED_AT, bounds)
     found = recognise([row for _number, row in rows])
     preview.recognised = found.name if found else ""
-    preview.columns = list(dict.fromkeys(name for _number, row in rows for name in row))[:MAX_COLUMNS]
+    names = dict.fromkeys(name for _number, row in rows for name in row if name == escape_unstorable(name))
+    preview.columns = list(names)[:MAX_COLUMNS]
     read = reader_for(format_name, columns, preview.recognised)
     if read is not None:
         preview.rows = [show_row(number, row, read) for number, row in rows[:SHOWN]]

@@ -10,6 +10,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from rating.services.texts import escape_unstorable
+
 FIRST_LINES = 5
 MAX_ERRORS = 20
 
@@ -43,6 +45,7 @@ class LineError(ValueError):
     """
 
     def __init__(self, line: int | None, message: str, *, unit: str = "line", raw: bytes = b"") -> None:
+        message = escape_unstorable(message)
         super().__init__(message if line is None else f"{unit} {line:,}: {message}")
         self.line = line
         self.message = message
@@ -138,7 +141,7 @@ class ImportReport:
     def ignore_fields(self, names: set[str], line: int) -> None:
         """Count fields that were not read; of a file with thousands of names the first hundred are named."""
         for raw in sorted(names):
-            name = raw[:60].encode(errors="backslashreplace").decode()
+            name = escape_unstorable(raw[:60])
             if name in self.fields_ignored or len(self.fields_ignored) < 100:
                 self.fields_ignored.setdefault(name, Tally()).add(line)
 
