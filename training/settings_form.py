@@ -15,15 +15,22 @@ from training.recipes.spec import RECIPES
 from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
-TRAINABLE = ("reward", "dpo", "ppo", "sft")
+TRAINABLE = ("reward", "reward_ranking", "reward_rating", "dpo", "ppo", "sft")
 COMMON = {
     "sft": ("learning_rate", "epochs", "batch_size"),
-    "reward": ("learning_rate", "epochs", "batch_size", "use_margin"),
+    "reward": ("learning_rate", "epochs", "batch_size", "margins"),
+    "reward_ranking": ("learning_rate", "epochs", "batch_size", "loss"),
+    "reward_rating": ("learning_rate", "epochs", "batch_size", "loss"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
 }
 RECIPE_WORDS = {
     "reward": ("Reward model", "Learns from the preferences to score a response. PPO needs one."),
+    "reward_ranking": (
+        "Reward model from rankings",
+        "Learns from all the pairs of each ranking at once; single comparisons count as rankings of two.",
+    ),
+    "reward_rating": ("Reward model from ratings", "Learns to predict the ratings of single responses."),
     "dpo": ("DPO", "Fine-tunes the policy on the preferences directly, without a reward model."),
     "ppo": (
         "PPO",
@@ -91,6 +98,8 @@ def show_value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, BaseModel):
         return "on"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
@@ -127,9 +136,9 @@ class SettingsForm(forms.Form):
             field = forms.ChoiceField(choices=[(c, c) for c in get_args(inner)], initial=info.default)
         else:
             default = default_of(name, info)
-            shown = "" if default is None else show_value(default)
+            shown = "" if default is None or default == [] else show_value(default)
             field = forms.CharField(
-                required=not optional and name != "threads", initial=shown, max_length=1000
+                required=not optional and name != "threads" and default != [], initial=shown, max_length=1000
             )
             if inner in (int, float):
                 field.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}

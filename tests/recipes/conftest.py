@@ -82,6 +82,20 @@ class Folder:
         return load_file(self.path / name / "model.safetensors")
 
 
+def run_all(folders: list[Folder]) -> None:
+    """Run each folder through the command line's main, one after the other in one process: torch comes
+    once.
+    """
+    code = "import sys; from training.recipes.run import main; sys.exit(sum(main([p]) for p in sys.argv[1:]))"
+    subprocess.run(
+        [sys.executable, "-c", code, *(str(folder.path / "spec.json") for folder in folders)],
+        cwd=ROOT,
+        env=child_environment({}),
+        capture_output=True,
+        timeout=240,
+    )
+
+
 def child_environment(extra: dict[str, str]) -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", **extra}
 
@@ -167,13 +181,13 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         shutil.copy(source / file, target / file)
 
 
-def write_reward_model(path: Path, tiny_model: Path) -> None:
-    """A reward model with a random head, as the reward recipe would leave it."""
+def write_reward_model(path: Path, tiny_model: Path, outputs: int = 1) -> None:
+    """A reward model with random heads, as the reward recipe would leave it."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(3)
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=outputs)
     with torch.no_grad():
         model.score.weight.mul_(20)
     model.save_pretrained(path)

@@ -16,6 +16,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from training.recipes.errors import RecipeError, is_disk_full
+from training.recipes.heads import Heads, keep_first_score, name_heads, read_heads, seed_members
 from training.recipes.rundir import Run, sync_tree
 from training.recipes.spec import Lora, Spec
 
@@ -69,15 +70,35 @@ def load_policy(run: Run, name: str, tokenizer: Any) -> Any:
     return model
 
 
-def load_scorer(run: Run, name: str, tokenizer: Any, *, fresh: bool = False) -> Any:
-    """A sequence classifier with one score; `fresh` allows a new score head on a causal language model."""
-    model, missing = load_model(AutoModelForSequenceClassification, run, name, num_labels=1)
+def load_scorer(run: Run, name: str, tokenizer: Any) -> Any:
+    """A reward model with one score: its first, the mean of the members where it has several."""
+    model = load_heads(run, name, tokenizer)
+    keep_first_score(model, read_heads(model.config))
+    return model
+
+
+def load_heads(run: Run, name: str, tokenizer: Any, *, fresh: Heads | None = None) -> Any:
+    """A sequence classifier with every score it has; `fresh` allows these as new heads on a language
+    model.
+    """
+    heads = fresh or read_heads(load_config(run, name))
+    model, missing = load_model(AutoModelForSequenceClassification, run, name, num_labels=heads.outputs)
     if missing and not fresh:
         raise RecipeError("bad_model", f"{name}: is not a reward model: it has no weights for {missing[0]}")
     if not hasattr(model, "score"):
         raise RecipeError("bad_model", f"{name}: its architecture has no score head over causal states")
     model.config.pad_token_id = tokenizer.pad_token_id
+    name_heads(model, heads)
+    if missing and heads.members > 1:
+        seed_members(model, heads, run.spec.seed)
     return model
+
+
+def load_config(run: Run, name: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(**locate_model(run, name), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise bad_model(name, error) from error
 
 
 def load_model(auto: Any, run: Run, name: str, **extra: Any) -> tuple[Any, list[str]]:

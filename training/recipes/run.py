@@ -35,6 +35,8 @@ from training.recipes.spec import (
     DpoSpec,
     ErrorCode,
     PpoSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
     RewardSpec,
     RunStatus,
     SampleSpec,
@@ -88,6 +90,14 @@ def train(spec: Spec, run: Run) -> Outcome:
             from training.recipes import reward
 
             return reward.train(spec, run)
+        case RankingRewardSpec():
+            from training.recipes import reward_ranking
+
+            return reward_ranking.train(spec, run)
+        case RatingRewardSpec():
+            from training.recipes import reward_rating
+
+            return reward_rating.train(spec, run)
         case DpoSpec():
             from training.recipes import dpo
 

@@ -15,10 +15,17 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from training.recipes.errors import RecipeError
 from training.recipes.generation import emit_probes
 from training.recipes.models import choose_device, count_parameters, save_output
-from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run
-from training.recipes.spec import DpoSpec, RewardSpec, SftSpec
+from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run, finite_numbers
+from training.recipes.spec import (
+    REWARD_RECIPES,
+    DpoSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
+    RewardSpec,
+    SftSpec,
+)
 
-SupervisedRecipe = SftSpec | RewardSpec | DpoSpec
+SupervisedRecipe = SftSpec | RewardSpec | RankingRewardSpec | RatingRewardSpec | DpoSpec
 RENAMED = {
     "rewards/accuracies": "accuracy",
     "margin": "rewards/margins",
@@ -60,7 +67,7 @@ def trainer_arguments(spec: SupervisedRecipe, run: Run, max_length: int) -> dict
         "save_total_limit": KEPT_CHECKPOINTS,
         "logging_steps": spec.log_every,
         "logging_nan_inf_filter": False,
-        "eval_strategy": "steps" if spec.data.eval and spec.recipe != "reward" else "no",
+        "eval_strategy": "steps" if spec.data.eval and spec.recipe not in REWARD_RECIPES else "no",
         "eval_steps": spec.eval_every or NEVER,
         "dataloader_pin_memory": not on_cpu,
         "disable_tqdm": True,
@@ -72,7 +79,7 @@ class RunCallback(TrainerCallback):
     """Tells the run directory what the trainer does, and the trainer what the run directory asks."""
 
     def __init__(
-        self, run: Run, tokenizer: Any, room: int, evaluate: Callable[[Any], dict[str, float]] | None = None
+        self, run: Run, tokenizer: Any, room: int, evaluate: Callable[[Any], dict[str, Any]] | None = None
     ) -> None:
         self.run = run
         self.spec: SupervisedRecipe = run.spec  # type: ignore[assignment]  # the caller matched on the recipe
@@ -152,7 +159,7 @@ class RunCallback(TrainerCallback):
     def check_stuck(self, count: int) -> None:
         """A preference loss that stays at ln 2 gives both responses the same score: nothing is learned."""
         recent = self.losses[-count:]
-        compares = self.spec.recipe == "reward" or (
+        compares = self.spec.recipe in ("reward", "reward_ranking") or (
             self.spec.recipe == "dpo" and self.spec.loss_type in ("sigmoid", "robust")
         )
         if compares and len(recent) == count and all(abs(loss - LN2) < STUCK_TOLERANCE for loss in recent):
@@ -167,8 +174,11 @@ class RunCallback(TrainerCallback):
             self.record_evaluation(step, self.evaluate(model))
 
     def record_evaluation(self, step: int, values: dict[str, Any]) -> None:
-        self.evaluation = {f"eval/{name}": float(value) for name, value in values.items()}
-        self.run.emit_values("evaluation", step, values)
+        """Emit held-out measures: numbers as values, and each table (a list of rows) under its own name."""
+        tables = {name: value for name, value in values.items() if isinstance(value, list)}
+        numbers = {name: value for name, value in values.items() if name not in tables}
+        self.evaluation = {f"eval/{name}": float(value) for name, value in numbers.items()}
+        self.run.emit("evaluation", step=step, values=finite_numbers(numbers), **tables)
 
     def probe(self, model: Any, step: int, phase: str) -> None:
         emit_probes(self.run, model, self.tokenizer, self.room, step, phase)
@@ -194,7 +204,7 @@ def run_trainer(trainer: Any, callback: RunCallback) -> Outcome:
         callback.check_stuck(STUCK_LOGS_AT_END)
         callback.measure(model, step)
         callback.probe(model, step, "after")
-    kind = "reward" if run.spec.recipe == "reward" else "policy"
+    kind = "reward" if run.spec.recipe in REWARD_RECIPES else "policy"
     with torch.no_grad():
         output = save_output(run, model, callback.tokenizer)
     metrics = callback.metrics | callback.evaluation

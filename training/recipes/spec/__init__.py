@@ -23,7 +23,15 @@ from training.recipes.spec.parsing import RECIPES, Spec, SpecError, explain, par
 from training.recipes.spec.parts import BaseSpec, LearningSpec, Lora, Part, Probes
 from training.recipes.spec.preferences import DpoSpec
 from training.recipes.spec.reinforcement import PpoSpec
-from training.recipes.spec.rewards import RewardSpec
+from training.recipes.spec.rewards import (
+    REWARD_RECIPES,
+    STRENGTHS,
+    ComparedSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
+    RewardSpec,
+    ScoredSpec,
+)
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec, SupervisedSpec
 
@@ -35,10 +43,13 @@ __all__ = [
     "EVENT_KINDS",
     "RECIPES",
     "RESULT_FILE",
+    "REWARD_RECIPES",
     "RUN_STATUSES",
     "SAMPLES_FILE",
     "SPEC_FILE",
+    "STRENGTHS",
     "BaseSpec",
+    "ComparedSpec",
     "DpoSpec",
     "ErrorCode",
     "EventKind",
@@ -47,9 +58,12 @@ __all__ = [
     "Part",
     "PpoSpec",
     "Probes",
+    "RankingRewardSpec",
+    "RatingRewardSpec",
     "RewardSpec",
     "RunStatus",
     "SampleSpec",
+    "ScoredSpec",
     "SftSpec",
     "Spec",
     "SpecError",

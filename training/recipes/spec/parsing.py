@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from training.recipes.spec.parts import Part
 from training.recipes.spec.preferences import DpoSpec
 from training.recipes.spec.reinforcement import PpoSpec
-from training.recipes.spec.rewards import RewardSpec
+from training.recipes.spec.rewards import RankingRewardSpec, RatingRewardSpec, RewardSpec
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec
 
@@ -24,10 +24,12 @@ class SpecError(ValueError):
         super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
 
 
-Spec = SftSpec | RewardSpec | DpoSpec | PpoSpec | SampleSpec
+Spec = SftSpec | RewardSpec | RankingRewardSpec | RatingRewardSpec | DpoSpec | PpoSpec | SampleSpec
 RECIPES: dict[str, type[Spec]] = {
     "sft": SftSpec,
     "reward": RewardSpec,
+    "reward_ranking": RankingRewardSpec,
+    "reward_rating": RatingRewardSpec,
     "dpo": DpoSpec,
     "ppo": PpoSpec,
     "sample": SampleSpec,
