@@ -82,7 +82,7 @@ class Folder:
         return load_file(self.path / name / "model.safetensors")
 
 
-def run_all(folders: list[Folder]) -> None:
+def run_all(folders: list[Folder], **environment: str) -> None:
     """Run each folder through the command line's main, one after the other in one process: torch comes
     once.
     """
@@ -90,7 +90,7 @@ def run_all(folders: list[Folder]) -> None:
     subprocess.run(
         [sys.executable, "-c", code, *(str(folder.path / "spec.json") for folder in folders)],
         cwd=ROOT,
-        env=child_environment({}),
+        env=child_environment(environment),
         capture_output=True,
         timeout=240,
     )

@@ -34,6 +34,8 @@ from training.recipes.spec import (
     EVENTS_FILE,
     DpoSpec,
     ErrorCode,
+    KtoSpec,
+    OrpoSpec,
     PpoSpec,
     RankingRewardSpec,
     RatingRewardSpec,
@@ -41,6 +43,7 @@ from training.recipes.spec import (
     RunStatus,
     SampleSpec,
     SftSpec,
+    SimpoSpec,
     Spec,
     SpecError,
     parse_spec,
@@ -102,6 +105,18 @@ def train(spec: Spec, run: Run) -> Outcome:
             from training.recipes import dpo
 
             return dpo.train(spec, run)
+        case KtoSpec():
+            from training.recipes import kto
+
+            return kto.train(spec, run)
+        case OrpoSpec():
+            from training.recipes import orpo
+
+            return orpo.train(spec, run)
+        case SimpoSpec():
+            from training.recipes import simpo
+
+            return simpo.train(spec, run)
         case PpoSpec():
             from training.recipes import ppo
 

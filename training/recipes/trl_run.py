@@ -19,13 +19,18 @@ from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run, finite_numbe
 from training.recipes.spec import (
     REWARD_RECIPES,
     DpoSpec,
+    KtoSpec,
+    OrpoSpec,
     RankingRewardSpec,
     RatingRewardSpec,
     RewardSpec,
     SftSpec,
+    SimpoSpec,
 )
 
-SupervisedRecipe = SftSpec | RewardSpec | RankingRewardSpec | RatingRewardSpec | DpoSpec
+SupervisedRecipe = (
+    SftSpec | RewardSpec | RankingRewardSpec | RatingRewardSpec | DpoSpec | KtoSpec | OrpoSpec | SimpoSpec
+)
 RENAMED = {
     "rewards/accuracies": "accuracy",
     "margin": "rewards/margins",

@@ -21,7 +21,7 @@ from training.recipes.spec.names import (
 )
 from training.recipes.spec.parsing import RECIPES, Spec, SpecError, explain, parse_spec
 from training.recipes.spec.parts import BaseSpec, LearningSpec, Lora, Part, Probes
-from training.recipes.spec.preferences import DpoSpec
+from training.recipes.spec.preferences import DpoSpec, KtoSpec, OrpoSpec, SimpoSpec
 from training.recipes.spec.reinforcement import PpoSpec
 from training.recipes.spec.rewards import (
     REWARD_RECIPES,
@@ -53,8 +53,10 @@ __all__ = [
     "DpoSpec",
     "ErrorCode",
     "EventKind",
+    "KtoSpec",
     "LearningSpec",
     "Lora",
+    "OrpoSpec",
     "Part",
     "PpoSpec",
     "Probes",
@@ -65,6 +67,7 @@ __all__ = [
     "SampleSpec",
     "ScoredSpec",
     "SftSpec",
+    "SimpoSpec",
     "Spec",
     "SpecError",
     "SupervisedSpec",
