@@ -32,6 +32,7 @@ HTTPS = env.bool("RATCHET_HTTPS", default=False)
 HOME = Path(env.str("RATCHET_HOME", default=str(BASE_DIR / "var"))).resolve()
 SNAPSHOTS_DIR = HOME / "snapshots"
 RUNS_DIR = HOME / "runs"
+REFERENCE_CACHE_DIR = HOME / "reference-cache"
 TRAINING_THREADS = env.int("RATCHET_TRAINING_THREADS", default=os.cpu_count() or 1)
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 TESTING = Path(sys.argv[0]).name in {"pytest", "py.test"} or "pytest" in sys.modules

@@ -15,13 +15,16 @@ from training.recipes.spec import RECIPES
 from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
-TRAINABLE = ("reward", "reward_ranking", "reward_rating", "dpo", "ppo", "sft")
+TRAINABLE = ("reward", "reward_ranking", "reward_rating", "dpo", "kto", "orpo", "simpo", "ppo", "sft")
 COMMON = {
     "sft": ("learning_rate", "epochs", "batch_size"),
     "reward": ("learning_rate", "epochs", "batch_size", "margins"),
     "reward_ranking": ("learning_rate", "epochs", "batch_size", "loss"),
     "reward_rating": ("learning_rate", "epochs", "batch_size", "loss"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
+    "kto": ("learning_rate", "epochs", "batch_size", "beta"),
+    "orpo": ("learning_rate", "epochs", "batch_size", "beta"),
+    "simpo": ("learning_rate", "epochs", "batch_size", "beta", "gamma_ratio"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
 }
 RECIPE_WORDS = {
@@ -32,6 +35,9 @@ RECIPE_WORDS = {
     ),
     "reward_rating": ("Reward model from ratings", "Learns to predict the ratings of single responses."),
     "dpo": ("DPO", "Fine-tunes the policy on the preferences directly, without a reward model."),
+    "kto": ("KTO", "Fine-tunes the policy on single responses that were good or not; needs no pairs."),
+    "orpo": ("ORPO", "Imitates the better responses and moves away from the others, without a reference."),
+    "simpo": ("SimPO", "Makes the better responses likelier per token, by a margin, without a reference."),
     "ppo": (
         "PPO",
         "The policy writes responses, the reward model scores them, the policy follows the score.",

@@ -64,6 +64,12 @@ def test_preferences_and_ratings_become_verdicts(mixed, tmp_path):
     ]
 
 
+def test_verdicts_are_a_runs_rows(project, present, mixed):
+    spec = prepare_run_directory(run := queue_run(project, "kto", {}, snapshot=mixed))
+    assert (spec.data.train, spec.data.eval) == ("data/kto.train.jsonl", None)
+    assert {row["label"] for row in rows_in(run.directory / spec.data.train)} == {True, False}
+
+
 def test_a_snapshot_without_such_rows_is_refused(project, present, snapshot):
     with pytest.raises(PrepareError, match=r"no rows for reward_rating \(rating.train.jsonl is empty\)"):
         prepare_run_directory(queue_run(project, "reward_rating", {}, snapshot=snapshot))

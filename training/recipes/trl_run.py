@@ -165,7 +165,7 @@ class RunCallback(TrainerCallback):
         """A preference loss that stays at ln 2 gives both responses the same score: nothing is learned."""
         recent = self.losses[-count:]
         compares = self.spec.recipe in ("reward", "reward_ranking") or (
-            self.spec.recipe == "dpo" and self.spec.loss_type in ("sigmoid", "robust")
+            self.spec.recipe == "dpo" and self.spec.loss_type in ("sigmoid", "robust", "cdpo")
         )
         if compares and len(recent) == count and all(abs(loss - LN2) < STUCK_TOLERANCE for loss in recent):
             raise RecipeError(

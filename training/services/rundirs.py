@@ -37,6 +37,8 @@ SNAPSHOT_STEMS = {
     "reward": "preference",
     "reward_rating": "rating",
     "dpo": "preference",
+    "orpo": "preference",
+    "simpo": "preference",
     "ppo": "prompts",
 }
 
