@@ -1,10 +1,11 @@
 """Reward models by each loss on real preferences: HH-RLHF (helpful) and MT-Bench's human votes, from
 TinyStories 260K.
 
-    python -m benchmarks.reward_losses [--data DIR] [--model DIR] [--pairs 400]
+    python -m benchmarks.reward_losses [--data DIR] [--model DIR] [--pairs 600]
 
 Every model of a data set is judged on the same held-out pairs, of prompts that none was trained on, beside
-the rule that prefers the longer response. One pass over the rows, every weight trained.
+the rule that prefers the longer response. Every weight is trained, in one pass; in four over MT-Bench's
+rankings and ratings, which hold each response once and not in every pair.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from benchmarks.common import SHARED, scratch, share, table, write_rows
 Row = dict[str, Any]
 HELPFUL = ("helpful-base", "helpful-online", "helpful-rejection-sampled")
 HELD_OUT_QUESTIONS = 15
-MAX_CHARACTERS = 400  # of an MT-Bench response: whole ones are mostly longer than the model can read
-MAX_LENGTH = 256
+MAX_CHARACTERS = 400  # of a response; MT-Bench's are mostly longer than the model can read, and are cut
+MAX_LENGTH = 320
 COMMON: Row = {
     "threads": 1,
     "seed": 0,
@@ -78,7 +79,7 @@ def read_hh(folder: Path, count: int) -> Data:
             prompt, chosen = read_transcript(row["chosen"])
             other, rejected = read_transcript(row["rejected"])
             usable = prompt and prompt == other and prompt[-1]["role"] == "user" and chosen and rejected
-            if usable and chosen != rejected and len(str(prompt)) + max(len(chosen), len(rejected)) < 600:
+            if usable and chosen != rejected and max(len(chosen), len(rejected)) <= MAX_CHARACTERS:
                 rows.append({"prompt": prompt, "chosen": assistant(chosen), "rejected": assistant(rejected)})
     random.Random(0).shuffle(rows)
     openings = sorted({row["prompt"][0]["content"] for row in rows})
@@ -142,7 +143,15 @@ def read_mt_bench(folder: Path) -> Data:
         if question not in held:
             shares[question][first].append(value)
             shares[question][second].append(1 - value)
-    files = {"pairs": pairs[False], "rankings": [], "ratings": []}
+    files = {"pairs": pairs[False], **rank_answers(shares, answers)}
+    return Data(files, [row for row in pairs[True] if not row["tie"]], lengths)
+
+
+def rank_answers(
+    shares: dict[int, dict[str, list[float]]], answers: dict[tuple[int, str], tuple[str, str]]
+) -> dict[str, list[Row]]:
+    """Rankings and ratings of each question's answers by their mean share of the votes."""
+    files: dict[str, list[Row]] = {"rankings": [], "ratings": []}
     for question, found in shares.items():
         means = {name: sum(values) / len(values) for name, values in found.items()}
         prompt = [{"role": "user", "content": answers[question, next(iter(means))][0]}]
@@ -152,7 +161,7 @@ def read_mt_bench(folder: Path) -> Data:
         files["ratings"] += [
             {"prompt": prompt, "completion": texts[name], "rating": mean} for name, mean in means.items()
         ]
-    return Data(files, [row for row in pairs[True] if not row["tie"]], lengths)
+    return files
 
 
 def without(rows: list[Row], *columns: str) -> list[Row]:
@@ -183,50 +192,76 @@ def plan_mt_bench(data: Data) -> dict[str, tuple[Row, list[Row]]]:
         "soft labels, ties left out": (reward | {"margins": "none"}, pairs),
         "Davidson, with ties": (reward | {"loss": "davidson"}, without(hard, "margin")),
         "Rao-Kupper, with ties": (reward | {"loss": "rao_kupper"}, without(hard, "margin")),
-        "rankings": ({"recipe": "reward_ranking", "batch_size": 2}, rankings),
-        "rankings, Davidson": ({"recipe": "reward_ranking", "batch_size": 2, "loss": "davidson"}, rankings),
-        "regression on the share of wins": ({"recipe": "reward_rating"}, ratings),
-        "ordinal on it, 5 levels": ({"recipe": "reward_rating", "loss": "ordinal"}, ratings),
+        "rankings": ({"recipe": "reward_ranking", "batch_size": 2, "epochs": 4}, rankings),
+        "rankings, Davidson": (
+            {"recipe": "reward_ranking", "batch_size": 2, "epochs": 4, "loss": "davidson"},
+            rankings,
+        ),
+        "regression on the share of wins": ({"recipe": "reward_rating", "epochs": 4}, ratings),
+        "ordinal on it, 5 levels": ({"recipe": "reward_rating", "loss": "ordinal", "epochs": 4}, ratings),
     }
 
 
 def fit(directory: Path, spec: Row, rows: list[Row]) -> Path:
-    """Run the recipe here, in this process, which has torch already; the folder of its model."""
+    """Run the recipe in this process, which has torch already; the folder of its model."""
     from training.recipes.run import main as run_spec
 
     write_rows(directory / "data/train.jsonl", rows)
     (directory / "spec.json").write_text(json.dumps({"data": {"train": "data/train.jsonl"}, **spec}))
-    with (directory / "log.txt").open("w") as log:
-        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            run_spec([str(directory / "spec.json")])
+    with (
+        (directory / "log.txt").open("w") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        run_spec([str(directory / "spec.json")])
     result = json.loads((directory / "result.json").read_text())
     if result["status"] != "succeeded":
         raise SystemExit(f"{directory.name} {result['status']}: {result['error']}")
     return directory / "output"
 
 
-def judge(model: Path, held_out: list[Row]) -> dict[str, Any]:
-    """What the model says of the held-out pairs: preference_report of those that fit."""
-    from training.recipes.data import fit_prompt, read_preferences
-    from training.recipes.models import load_heads, load_tokenizer
-    from training.recipes.reward_report import report_comparisons
+def open_run(directory: Path, model: Path) -> tuple[Any, Any]:
+    """A run that only judges, for the recipes' own loading, and the model's tokenizer."""
+    from training.recipes.models import load_tokenizer
     from training.recipes.rundir import Run
     from training.recipes.spec import parse_spec
 
-    raw = {"recipe": "reward", "data": {"train": "held_out.jsonl"}, "model": str(model), "threads": 1}
-    run = Run(model.parent, parse_spec(raw))
-    write_rows(model.parent / "held_out.jsonl", without(held_out, "label", "margin"))
-    tokenizer = load_tokenizer(run, str(model))
-    rows = read_preferences(model.parent / "held_out.jsonl")
-    for row in rows:
-        fitted = fit_prompt(tokenizer, row.prompt, row.responses, MAX_LENGTH)
-        assert fitted is not None, "a held-out pair does not fit"
-        row.prompt = fitted
-    return report_comparisons(load_heads(run, str(model), tokenizer), tokenizer, rows, MAX_LENGTH, None)
+    raw = {"recipe": "reward", "data": {"train": "none"}, "model": str(model), "threads": 1}
+    run = Run(directory, parse_spec(raw))
+    return run, load_tokenizer(run, str(model))
+
+
+def keep_fitting(home: Path, data: Data, model: Path) -> Data:
+    """Held-out pairs, their prompts cut to what the model can read; those too long even so are dropped."""
+    from training.recipes.data import fit_prompt
+
+    _, tokenizer = open_run(home, model)
+    kept = []
+    for row, lengths in zip(data.held_out, data.lengths, strict=True):
+        prompt = fit_prompt(tokenizer, row["prompt"], [row["chosen"], row["rejected"]], MAX_LENGTH)
+        if prompt is not None:
+            kept.append((row | {"prompt": prompt}, lengths))
+    return Data(data.files, [row for row, _ in kept], [lengths for _, lengths in kept])
+
+
+def judge(model: Path, held_out: list[Row]) -> dict[str, Any]:
+    """What the model says of the held-out pairs."""
+    from training.recipes.data import Preference
+    from training.recipes.models import load_heads
+    from training.recipes.reward_report import report_comparisons
+
+    run, tokenizer = open_run(model.parent, model)
+    rows = [Preference(row["prompt"], row["chosen"], row["rejected"], None) for row in held_out]
+    report: dict[str, Any] = report_comparisons(
+        load_heads(run, str(model), tokenizer), tokenizer, rows, MAX_LENGTH, None
+    )
+    return report
 
 
 def compare(home: Path, name: str, data: Data, plan: dict[str, tuple[Row, list[Row]]], base: Path) -> str:
     """The table of a data set."""
+    home.mkdir(parents=True, exist_ok=True)
+    data = keep_fitting(home, data, base)
     count = len(data.held_out)
     found = []
     for number, (title, (spec, rows)) in enumerate(plan.items()):
@@ -249,7 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=SHARED / "data", help="hh-rlhf/ and mt-bench-human/")
     parser.add_argument("--model", type=Path, default=SHARED / "models/tinystories-260k", help="the model")
-    parser.add_argument("--pairs", type=int, default=400, help="pairs of HH-RLHF: to train on, to hold out")
+    parser.add_argument("--pairs", type=int, default=600, help="pairs of HH-RLHF: to train on, to hold out")
     parser.add_argument("--home", type=Path, help="keep everything here (default: a temporary directory)")
     options = parser.parse_args()
     if not options.data.is_dir() or not options.model.is_dir():

@@ -19,7 +19,21 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Reward margin", {"rewards/margins": "training", "eval/rewards/margins": "held out"}),
     (
         "Accuracy",
-        {"accuracy": "training", "eval/accuracy": "held out", "eval/length_accuracy": "longer one, held out"},
+        {
+            "accuracy": "training",
+            "eval/accuracy": "held out",
+            "eval/length_accuracy": "longer one, held out",
+            "eval/matched_accuracy": "held out, of equal length",
+        },
+    ),
+    (
+        "Accuracy by strength, held out",
+        {
+            "eval/significantly/accuracy": "significantly",
+            "eval/better/accuracy": "better",
+            "eval/slightly/accuracy": "slightly",
+            "eval/negligibly/accuracy": "negligibly",
+        },
     ),
     ("Token accuracy", {"token_accuracy": "training", "eval/token_accuracy": "held out"}),
     ("KL to the start (nats)", {"kl": "per response"}),

@@ -293,6 +293,23 @@ def test_the_report_has_intervals_strengths_calibration_and_ceiling(runs) -> Non
     assert runs["margins"]["calm"].values(5, "evaluation")["significantly/pairs"] == 1
 
 
+def test_who_takes_one_score_gets_the_mean_of_the_first(runs) -> None:
+    """As PPO does, which knows nothing of heads and members."""
+    from transformers import AutoModelForSequenceClassification
+
+    from training.recipes.heads import keep_first_score, read_heads
+
+    made = runs["heads"]["calm"].path / "output"
+    model = AutoModelForSequenceClassification.from_pretrained(made)
+    heads = read_heads(model.config)
+    assert (heads.names, heads.members) == (("helpful", "safe"), 3)
+    ids = torch.tensor([[1, 40, 50, 60]])
+    with torch.no_grad():
+        every = model(ids).logits[0]
+        keep_first_score(model, heads)
+        assert model(ids).logits[0].tolist() == pytest.approx([every[:3].mean().item()], abs=1e-6)
+
+
 def test_an_ensemble_scores_samples_by_its_mean_and_says_how_sure_it_is(
     runs, folder, tiny_model: Path
 ) -> None:

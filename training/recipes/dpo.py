@@ -80,6 +80,8 @@ def keep_learnable(spec: DpoSpec, rows: list[Preference], run: Run, name: str) -
         run.emit("warning", message=f"{message}: the losses davidson and rao_kupper learn from them")
     if not kept:
         raise bad_data(f"none of the {name} can be learned from with the loss {spec.loss_type}")
+    if spec.loss_type == "odpo" and not any(offset_of(spec, row) for row in kept):
+        run.emit("warning", message=f"none of the {name} has an offset: odpo is the sigmoid loss of DPO here")
     return kept
 
 

@@ -78,6 +78,8 @@ def keep_learnable(spec: RewardSpec, rows: list[Preference], run: Run) -> list[P
         run.emit("warning", message=f"{message}: the losses davidson and rao_kupper learn from them")
     if not kept:
         raise bad_data(f"none of the pairs can be learned from with the loss {spec.loss}")
+    if spec.margins in ("small", "large") and all(row.strength is None for row in kept):
+        run.emit("warning", message=f"no pair has a strength: margins {spec.margins} changes nothing")
     return kept
 
 
