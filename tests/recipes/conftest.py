@@ -92,7 +92,7 @@ def run_all(folders: list[Folder], **environment: str) -> None:
         cwd=ROOT,
         env=child_environment(environment),
         capture_output=True,
-        timeout=240,
+        timeout=1500,  # half a minute of work, on a machine that does other things at once
     )
 
 

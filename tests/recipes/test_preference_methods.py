@@ -21,7 +21,7 @@ from tests.recipes.conftest import (  # noqa: E402  # after importorskip
     write_rows,
 )
 
-pytestmark = pytest.mark.recipes
+pytestmark = [pytest.mark.recipes, pytest.mark.timeout(4000)]
 DATA = {"train": "data/train.jsonl", "eval": "data/eval.jsonl"}
 SETTINGS = {
     "threads": 1,
