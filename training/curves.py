@@ -33,6 +33,16 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
             "accuracy": _("training"),
             "eval/accuracy": _("held out"),
             "eval/length_accuracy": _("longer one, held out"),
+            "eval/matched_accuracy": _("held out, of equal length"),
+        },
+    ),
+    (
+        _("Accuracy by strength, held out"),
+        {
+            "eval/significantly/accuracy": _("significantly"),
+            "eval/better/accuracy": _("better"),
+            "eval/slightly/accuracy": _("slightly"),
+            "eval/negligibly/accuracy": _("negligibly"),
         },
     ),
     (_("Token accuracy"), {"token_accuracy": _("training"), "eval/token_accuracy": _("held out")}),

@@ -18,11 +18,16 @@ from training.services.runs import RunError, check_settings, settable_fields, se
 from training.services.sentences import retell
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
-TRAINABLE = ("reward", "dpo", "ppo", "sft")
+TRAINABLE = ("reward", "reward_ranking", "reward_rating", "dpo", "kto", "orpo", "simpo", "ppo", "sft")
 COMMON = {
     "sft": ("learning_rate", "epochs", "batch_size"),
-    "reward": ("learning_rate", "epochs", "batch_size", "use_margin"),
+    "reward": ("learning_rate", "epochs", "batch_size", "margins"),
+    "reward_ranking": ("learning_rate", "epochs", "batch_size", "loss"),
+    "reward_rating": ("learning_rate", "epochs", "batch_size", "loss"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
+    "kto": ("learning_rate", "epochs", "batch_size", "beta"),
+    "orpo": ("learning_rate", "epochs", "batch_size", "beta"),
+    "simpo": ("learning_rate", "epochs", "batch_size", "beta", "gamma_ratio"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
 }
 TRAINED_WORDS = {
@@ -39,9 +44,31 @@ RECIPE_WORDS = {
         gettext_noop("Reward model"),
         gettext_noop("Learns from the preferences to score a response. PPO needs one."),
     ),
+    "reward_ranking": (
+        gettext_noop("Reward model from rankings"),
+        gettext_noop(
+            "Learns from all the pairs of each ranking at once; single comparisons count as rankings of two."
+        ),
+    ),
+    "reward_rating": (
+        gettext_noop("Reward model from ratings"),
+        gettext_noop("Learns to predict the ratings of single responses."),
+    ),
     "dpo": (
         gettext_noop("DPO"),
         gettext_noop("Fine-tunes the policy on the preferences directly, without a reward model."),
+    ),
+    "kto": (
+        gettext_noop("KTO"),
+        gettext_noop("Fine-tunes the policy on single responses that were good or not; needs no pairs."),
+    ),
+    "orpo": (
+        gettext_noop("ORPO"),
+        gettext_noop("Imitates the better responses and moves away from the others, without a reference."),
+    ),
+    "simpo": (
+        gettext_noop("SimPO"),
+        gettext_noop("Makes the better responses likelier per token, by a margin, without a reference."),
     ),
     "ppo": (
         gettext_noop("PPO"),
@@ -156,6 +183,8 @@ def show_value(value: Any) -> str:
         return pgettext("value of a setting", "yes") if value else pgettext("value of a setting", "no")
     if isinstance(value, BaseModel):
         return pgettext("value of a setting", "on")
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or pgettext("value of a setting", "none")
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
@@ -202,9 +231,11 @@ class SettingsForm(forms.Form):
             field = forms.ChoiceField(choices=[(c, c) for c in get_args(inner)], initial=info.default)
         else:
             default = default_of(name, info)
-            shown = "" if default is None else show_value(default)
+            shown = "" if default is None or default == [] else show_value(default)
             field = forms.CharField(
-                required=not optional and name != "threads" and default != "", initial=shown, max_length=1000
+                required=not optional and name != "threads" and default not in ("", []),
+                initial=shown,
+                max_length=1000,
             )
             if inner in (int, float):
                 field.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}

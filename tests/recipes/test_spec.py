@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[2]
 SMALLEST = {
     "sft": {"recipe": "sft", "data": {"train": "data/train.jsonl"}, "model": "models/policy"},
     "reward": {"recipe": "reward", "data": {"train": "data/train.jsonl"}, "model": "owner/name"},
+    "reward_ranking": {"recipe": "reward_ranking", "data": {"train": "data/r.jsonl"}, "model": "owner/name"},
+    "reward_rating": {"recipe": "reward_rating", "data": {"train": "data/r.jsonl"}, "model": "owner/name"},
     "dpo": {"recipe": "dpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "kto": {"recipe": "kto", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "orpo": {"recipe": "orpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "simpo": {"recipe": "simpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
     "ppo": {
         "recipe": "ppo",
         "data": {"train": "data/train.jsonl"},
@@ -74,7 +79,7 @@ def test_constants_name_what_the_events_and_errors_are_called() -> None:
 
 def test_what_is_no_specification_is_refused() -> None:
     assert "object" in problems([1])[""]
-    assert "sft, reward, dpo, ppo, sample" in problems({})["recipe"]
+    assert ", ".join(RECIPES) in problems({})["recipe"]
     assert "'grpo' is unknown" in problems({"recipe": "grpo"})["recipe"]
 
 
@@ -110,6 +115,34 @@ def test_what_is_no_specification_is_refused() -> None:
         ("dpo", {"output": "a\0b"}, "output", "plain text"),
         ("dpo", {"seed": -1}, "seed", "greater than or equal to 0"),
         ("dpo", {"version": 2}, "version", "1"),
+        ("reward", {"loss": "hinge"}, "loss", "bradley_terry"),
+        ("reward", {"loss": "scaled", "margins": "none"}, "margins", "scaled weighs"),
+        ("reward", {"loss": "davidson", "margins": "small"}, "margins", "davidson has no margin"),
+        ("reward", {"tie_parameter": 1}, "tie_parameter", "only davidson and rao_kupper"),
+        ("reward", {"loss": "davidson", "tie_parameter": 0}, "tie_parameter", "greater than 0"),
+        ("reward", {"heads": ["safety", "safety"]}, "heads", "once"),
+        ("reward", {"heads": ["a b"]}, "heads.0", "match"),
+        ("reward", {"ensemble": 0}, "ensemble", "greater than or equal to 1"),
+        ("reward", {"agreement": 0.4}, "agreement", "greater than or equal to 0.5"),
+        ("reward_ranking", {"loss": "scaled"}, "loss", "bradley_terry"),
+        ("reward_rating", {"levels": 1}, "levels", "greater than or equal to 2"),
+        ("reward_rating", {"loss": "bradley_terry"}, "loss", "regression"),
+        ("dpo", {"agreement": 0.8}, "agreement", "only cdpo and robust"),
+        ("dpo", {"loss_type": "cdpo", "agreement": 0.5}, "agreement", "greater than 0.5"),
+        (
+            "dpo",
+            {"loss_type": "cdpo", "agreement": 0.8, "label_smoothing": 0.1},
+            "agreement",
+            "one of the two",
+        ),
+        ("dpo", {"tie_parameter": 1}, "tie_parameter", "only davidson and rao_kupper"),
+        ("dpo", {"margins": "none"}, "margins", "small"),
+        ("dpo", {"offset_scale": 0}, "offset_scale", "greater than 0"),
+        ("kto", {"batch_size": 1}, "batch_size", "greater than or equal to 2"),
+        ("kto", {"desirable_weight": 0}, "desirable_weight", "greater than 0"),
+        ("orpo", {"beta": -1}, "beta", "greater than 0"),
+        ("simpo", {"gamma_ratio": -1}, "gamma_ratio", "greater than or equal to 0"),
+        ("simpo", {"gamma": 1}, "gamma", "did you mean gamma_ratio?"),
         ("ppo", {"minibatch_size": 5}, "minibatch_size", "divide"),
         ("ppo", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
         ("sample", {"models": {}}, "models", "at least 1"),
@@ -162,6 +195,11 @@ def test_anything_is_accepted_or_refused_in_words(recipe: str, change: dict) -> 
         problems = error.problems
     assert all(isinstance(path, str) and message for path, message in problems)
     assert problems if spec is None else parse_spec(spec.model_dump()) == spec
+
+
+def test_a_margin_switch_of_former_days_is_understood() -> None:
+    assert parse_spec(SMALLEST["reward"] | {"use_margin": False}).margins == "none"
+    assert parse_spec(SMALLEST["reward"] | {"use_margin": True}).margins == "row"
 
 
 @given(

@@ -12,7 +12,7 @@ from training.explanations import EXPLANATIONS
 from training.models import DatasetSnapshot, TrainingRun, Trigger
 from training.recipes.spec import ERROR_CODES
 from training.services.triggers import save_trigger
-from training.settings_form import SettingsForm
+from training.settings_form import TRAINABLE, SettingsForm
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -247,7 +247,7 @@ def new_run(project):
     return reverse("training:new_run", args=[project.slug])
 
 
-@pytest.mark.parametrize("recipe", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("recipe", [recipe for recipe in TRAINABLE if recipe != "ppo"])
 def test_untouched_form_queues_a_run_with_the_defaults(
     operator_client, new_run, project, present, snapshot, recipe, operator
 ):
@@ -349,6 +349,12 @@ def test_nothing_to_freeze_is_said_at_the_field(operator_client, new_run, presen
         ("dpo", "train.kind", "some"),
         ("ppo", "train.kind", "prompt"),
         ("dpo", "probes.count", "65"),
+        ("reward", "margins", "huge"),
+        ("kto", "batch_size", "1"),
+        ("dpo", "agreement", "0.9"),
+        ("simpo", "gamma_ratio", "-1"),
+        ("reward", "heads", "a b"),
+        ("reward_rating", "levels", "1"),
         ("ppo", "minibatch_size", "7"),
         ("sft", "threads", "0"),
     ],

@@ -34,11 +34,16 @@ from training.recipes.spec import (
     EVENTS_FILE,
     DpoSpec,
     ErrorCode,
+    KtoSpec,
+    OrpoSpec,
     PpoSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
     RewardSpec,
     RunStatus,
     SampleSpec,
     SftSpec,
+    SimpoSpec,
     Spec,
     SpecError,
     parse_spec,
@@ -97,10 +102,30 @@ def train(spec: Spec, run: Run) -> Outcome:
             from training.recipes import reward
 
             return reward.train(spec, run)
+        case RankingRewardSpec():
+            from training.recipes import reward_ranking
+
+            return reward_ranking.train(spec, run)
+        case RatingRewardSpec():
+            from training.recipes import reward_rating
+
+            return reward_rating.train(spec, run)
         case DpoSpec():
             from training.recipes import dpo
 
             return dpo.train(spec, run)
+        case KtoSpec():
+            from training.recipes import kto
+
+            return kto.train(spec, run)
+        case OrpoSpec():
+            from training.recipes import orpo
+
+            return orpo.train(spec, run)
+        case SimpoSpec():
+            from training.recipes import simpo
+
+            return simpo.train(spec, run)
         case PpoSpec():
             from training.recipes import ppo
 

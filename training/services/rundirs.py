@@ -16,7 +16,8 @@ from django.conf import settings as site
 
 from rating.models import Item, ModelVersion, Prompt, Split
 from training.models import DatasetSnapshot, Evaluation, TrainingRun
-from training.recipes.spec import CANCEL_FILE, SPEC_FILE, Spec, SpecError, parse_spec
+from training.recipes.spec import CANCEL_FILE, REWARD_RECIPES, SPEC_FILE, Spec, SpecError, parse_spec
+from training.services.derived import DERIVED_FROM, derive_rows
 from training.services.files import hash_file, link_or_copy, write_atomically
 from training.services.runs import NO_POLICY, NO_REWARD_MODEL, Purpose, chain_of
 from training.services.sampling import least_used_prompts
@@ -31,7 +32,15 @@ from training.services.versions import (
 PROBES_OFFERED = 64
 LOCK_FILE = "lock"
 LOCK_SECONDS = 10.0
-SNAPSHOT_STEMS = {"sft": "sft", "reward": "preference", "dpo": "preference", "ppo": "prompts"}
+SNAPSHOT_STEMS = {
+    "sft": "sft",
+    "reward": "preference",
+    "reward_rating": "rating",
+    "dpo": "preference",
+    "orpo": "preference",
+    "simpo": "preference",
+    "ppo": "prompts",
+}
 
 
 class PrepareError(Exception):
@@ -156,21 +165,23 @@ def prepare_learning(run: TrainingRun) -> dict[str, Any]:
         raise PrepareError("bad_data", "The run has no snapshot to learn from.")
     if run.policy is None:
         raise PrepareError("bad_model", NO_POLICY)
-    stem = SNAPSHOT_STEMS[run.recipe]
-    parts: dict[str, Any] = {"data": {"train": place_rows(run, run.snapshot, f"{stem}.train.jsonl")}}
+    parts: dict[str, Any] = {
+        "data": {split: place_learning_rows(run, run.snapshot, split) for split in ("train", "eval")}
+    }
     if parts["data"]["train"] is None:
-        raise PrepareError(
-            "bad_data",
-            f"Snapshot {run.snapshot.number} has no rows for {run.recipe} ({stem}.train.jsonl is empty).",
+        stems = " and ".join(
+            f"{stem}.train.jsonl" for stem in DERIVED_FROM.get(run.recipe) or [SNAPSHOT_STEMS[run.recipe]]
         )
-    parts["data"]["eval"] = place_rows(run, run.snapshot, f"{stem}.eval.jsonl")
+        raise PrepareError(
+            "bad_data", f"Snapshot {run.snapshot.number} has no rows for {run.recipe} ({stems} is empty)."
+        )
     parts["model"] = place_model(run, "policy", run.policy)
     if run.recipe == "ppo":
         reward_model = resolve_reward_model(run)
         if reward_model is None:
             raise PrepareError("bad_model", NO_REWARD_MODEL)
         parts["reward_model"] = place_model(run, "reward", reward_model)
-    if run.recipe != "reward":
+    if run.recipe not in REWARD_RECIPES:
         parts["probes"] = place_probes(run, run.snapshot)
     return parts
 
@@ -220,6 +231,16 @@ def write_prompts(path: Path, prompts: Iterable[Prompt]) -> int:
     ]
     write_atomically(path, lines)
     return len(lines)
+
+
+def place_learning_rows(run: TrainingRun, snapshot: DatasetSnapshot, split: str) -> str | None:
+    """The recipe's rows of a split in data/: the snapshot's file, or one made of it; None without rows."""
+    if run.recipe not in DERIVED_FROM:
+        return place_rows(run, snapshot, f"{SNAPSHOT_STEMS[run.recipe]}.{split}.jsonl")
+    placed = {stem: place_rows(run, snapshot, f"{stem}.{split}.jsonl") for stem in DERIVED_FROM[run.recipe]}
+    sources = {stem: run.directory / name for stem, name in placed.items() if name}
+    target = f"data/{run.recipe}.{split}.jsonl"
+    return target if derive_rows(run.recipe, sources, run.directory / target) else None
 
 
 def place_rows(run: TrainingRun, snapshot: DatasetSnapshot, name: str) -> str | None:

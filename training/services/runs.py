@@ -13,7 +13,7 @@ from django.utils.translation import gettext, gettext_noop, ngettext
 
 from rating.models import ModelVersion, Project, User
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
-from training.recipes.spec import RECIPES, Probes, SpecError, parse_spec
+from training.recipes.spec import RECIPES, REWARD_RECIPES, Probes, SpecError, parse_spec
 from training.services.snapshots import freeze_snapshot
 from training.services.storable import make_storable
 from training.services.versions import newest_reward_version, user_model
@@ -204,7 +204,8 @@ def chain_of(run: TrainingRun | None) -> list[TrainingRun]:
 def has_reward_model(project: Project, after: TrainingRun | None) -> bool:
     """Whether a reward model is there or is being made by the chain."""
     return (
-        any(run.recipe == "reward" for run in chain_of(after)) or newest_reward_version(project) is not None
+        any(run.recipe in REWARD_RECIPES for run in chain_of(after))
+        or newest_reward_version(project) is not None
     )
 
 
@@ -256,7 +257,7 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
             continue
         if step["recipe"] == "ppo" and not reward_made:
             problems.append((f"{where}.reward_model", gettext(NO_REWARD_MODEL)))
-        reward_made = reward_made or step["recipe"] == "reward"
+        reward_made = reward_made or step["recipe"] in REWARD_RECIPES
         steps.append({"recipe": step["recipe"], "settings": settings})
     if problems:
         raise RunError(problems)

@@ -36,9 +36,17 @@ from training.recipes.spec.parts import (
     Trained,
     name_trained,
 )
-from training.recipes.spec.preferences import DpoSpec
+from training.recipes.spec.preferences import DpoSpec, KtoSpec, OrpoSpec, SimpoSpec
 from training.recipes.spec.reinforcement import PpoSpec
-from training.recipes.spec.rewards import RewardSpec
+from training.recipes.spec.rewards import (
+    REWARD_RECIPES,
+    STRENGTHS,
+    ComparedSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
+    RewardSpec,
+    ScoredSpec,
+)
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec, SupervisedSpec
 
@@ -50,29 +58,38 @@ __all__ = [
     "EVENT_KINDS",
     "RECIPES",
     "RESULT_FILE",
+    "REWARD_RECIPES",
     "RUN_STATUSES",
     "SAMPLES_FILE",
     "SPEC_FILE",
+    "STRENGTHS",
     "TRAINED",
     "BaseSpec",
+    "ComparedSpec",
     "DpoSpec",
     "ErrorCode",
     "EventKind",
     "Everything",
     "Head",
+    "KtoSpec",
     "LastLayers",
     "LearningSpec",
     "Lora",
+    "OrpoSpec",
     "Part",
     "PpoSpec",
     "PrefixTuning",
     "Probes",
     "PromptTuning",
     "Qlora",
+    "RankingRewardSpec",
+    "RatingRewardSpec",
     "RewardSpec",
     "RunStatus",
     "SampleSpec",
+    "ScoredSpec",
     "SftSpec",
+    "SimpoSpec",
     "Spec",
     "SpecError",
     "SupervisedSpec",

@@ -23,6 +23,7 @@ from typing import Any
 
 from training.recipes.spec.machine import show_bytes
 from training.recipes.spec.parts import LearningSpec, Lora, LowRank, PrefixTuning, PromptTuning
+from training.recipes.spec.rewards import REWARD_RECIPES
 from training.recipes.spec.shapes import ModelShape
 
 PROCESS_BYTES = {"cpu": 700 * 2**20, "cuda": 900 * 2**20}  # the libraries, and CUDA's context
@@ -31,7 +32,8 @@ KEPT_CHECKPOINTS = 3  # two, and one that is being written
 QUANTIZED_BYTES = 0.6
 ALLOCATOR_SHARE = 1.25  # measured: what the allocator holds beyond what is asked of it
 LOW_RANK_SHARE = 1.4  # measured: an adapter's outputs beside those of its layers
-PAIRWISE = ("reward", "dpo")
+# Sequences of one row that are read together; of a ranking a guess, for rankings have many lengths.
+RESPONSES = {"reward": 2, "dpo": 2, "orpo": 2, "simpo": 2, "reward_ranking": 4}
 BYTES_PER_TOKEN = 4  # of English text, for the number of tokens in a file
 
 
@@ -69,7 +71,11 @@ def estimate(
     if recipe_of(spec) == "ppo":
         models = [(model, trained), (scorer or model, trained), (scorer or model, 0)]
         models += [] if spec.lora else [(model, 0)]
-    elif recipe_of(spec) == "dpo" and is_whole(spec) and not getattr(spec, "precompute_reference", True):
+    elif (
+        recipe_of(spec) in ("dpo", "kto")
+        and is_whole(spec)
+        and not getattr(spec, "precompute_reference", True)
+    ):
         models.append((model, 0))
     batch = step_batch(spec)
     parts = {
@@ -97,10 +103,15 @@ def is_whole(spec: LearningSpec) -> bool:
     return spec.train.kind in ("all", "last_layers", "head")
 
 
+def outputs_of(spec: Any) -> int:
+    """How many scores a reward model gives; 0 for a policy."""
+    return max(1, len(spec.heads)) * spec.ensemble if recipe_of(spec) in REWARD_RECIPES else 0
+
+
 def step_batch(spec: Any) -> int:
     """Sequences in one forward pass that is learned from."""
     batch = int(getattr(spec, "batch_size", getattr(spec, "minibatch_size", 1)))
-    return 2 * batch if recipe_of(spec) in PAIRWISE else batch
+    return batch * RESPONSES.get(recipe_of(spec), 1)
 
 
 def count_trained(spec: LearningSpec, model: ModelShape) -> int:
@@ -122,7 +133,7 @@ def count_trained(spec: LearningSpec, model: ModelShape) -> int:
     if train.kind == "last_layers":
         return inside * min(train.layers, model.layers) // model.layers
     if train.kind == "head":
-        return model.hidden * (1 if recipe_of(spec) == "reward" else model.vocabulary)
+        return model.hidden * (outputs_of(spec) or model.vocabulary)
     return model.parameters
 
 
