@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from training.recipes.spec import RECIPES
-from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
+from training.services.runs import RunError, check_settings, settable_fields, settable_part_fields
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
 TRAINABLE = ("reward", "dpo", "ppo", "sft")
@@ -50,6 +50,12 @@ def unwrap(annotation: Any) -> tuple[Any, bool]:
         rest = [arg for arg in get_args(annotation) if arg is not type(None)]
         return (rest[0] if len(rest) == 1 else annotation), len(rest) < len(get_args(annotation))
     return annotation, False
+
+
+def is_list_of_parts(annotation: Any) -> bool:
+    """Whether the setting is a list of objects, which a person writes as JSON."""
+    item = next(iter(get_args(annotation)), None)
+    return get_origin(annotation) is list and isinstance(item, type) and issubclass(item, BaseModel)
 
 
 def describe_field(name: str, info: FieldInfo, *, optional: bool) -> str:
@@ -91,6 +97,8 @@ def show_value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, BaseModel):
         return "on"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
@@ -123,13 +131,18 @@ class SettingsForm(forms.Form):
             return
         if inner is bool:
             field = forms.BooleanField(required=False, initial=info.default)
+        elif is_list_of_parts(inner):
+            field = forms.JSONField(required=False, initial=info.default)
+            field.widget.attrs |= {"rows": 3, "spellcheck": "false"}
         elif get_origin(inner) is Literal:
             field = forms.ChoiceField(choices=[(c, c) for c in get_args(inner)], initial=info.default)
         else:
             default = default_of(name, info)
-            shown = "" if default is None else show_value(default)
+            shown = "" if default in (None, []) else show_value(default)
             field = forms.CharField(
-                required=not optional and name != "threads", initial=shown, max_length=1000
+                required=not optional and name != "threads" and get_origin(inner) is not list,
+                initial=shown,
+                max_length=1000,
             )
             if inner in (int, float):
                 field.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
@@ -199,9 +212,13 @@ class SettingsForm(forms.Form):
                 return None
             return {part: self.value_of(f"{name}.{part}", cleaned) for part in part_names(name, inner)}
         value = cleaned.get(name)
+        if is_list_of_parts(inner):
+            return value or []
         if not isinstance(value, str) or get_origin(inner) is Literal:
             return value
         text = value.strip()
+        if not text and get_origin(inner) is list:
+            return []
         if not text:
             return None if optional else default_of(name, self.infos[name])
         if inner in (int, float):
@@ -221,7 +238,7 @@ def drop_general(problems: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def part_names(name: str, part: type[BaseModel]) -> list[str]:
     """The fields of a part that may be set."""
-    return settable_probe_fields() if name == "probes" else list(part.model_fields)
+    return settable_part_fields(name, part)
 
 
 def default_of(name: str, info: FieldInfo) -> Any:
@@ -238,7 +255,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {prefix + name: True, **flatten(value, f"{prefix}{name}.")}
         elif isinstance(value, list):
-            flat[prefix + name] = ", ".join(map(str, value))
+            parts = any(isinstance(item, Mapping) for item in value)
+            flat[prefix + name] = value if parts else ", ".join(map(str, value))
         elif isinstance(value, bool):
             flat[prefix + name] = value
         else:

@@ -167,12 +167,12 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         shutil.copy(source / file, target / file)
 
 
-def write_reward_model(path: Path, tiny_model: Path) -> None:
+def write_reward_model(path: Path, tiny_model: Path, seed: int = 3) -> None:
     """A reward model with a random head, as the reward recipe would leave it."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
     with torch.no_grad():
         model.score.weight.mul_(20)

@@ -57,6 +57,14 @@ def test_probes_can_be_switched_off(project, present, snapshot):
     assert prepare_run_directory(run).probes is None
 
 
+def test_ppo_gets_demonstrations_to_go_on_imitating(project, present, snapshot, tmp_path):
+    add_reward_model(project, tmp_path)
+    run = queue_run(project, "ppo", {"pretraining": {"weight": 0.5}}, snapshot=snapshot)
+    part = prepare_run_directory(run).pretraining
+    assert (part.file, part.weight, part.batch_size) == ("data/sft.train.jsonl", 0.5, 8)
+    assert (run.directory / part.file).read_bytes() == (snapshot.directory / "sft.train.jsonl").read_bytes()
+
+
 def test_preparing_again_changes_nothing(project, present, snapshot):
     run = queue_run(project, "dpo", {}, snapshot=snapshot)
     first = prepare_run_directory(run)

@@ -1,8 +1,11 @@
 """The page of a run in every state, starting one, cancelling one."""
 
+import json
+
 import pytest
 from django.urls import reverse
 
+from tests.factories import make_model_version
 from tests.training.rows import make_curve, make_evaluation, make_event, make_rival, make_run, seen_in
 from training.explanations import EXPLANATIONS
 from training.models import DatasetSnapshot, TrainingRun, Trigger
@@ -271,6 +274,39 @@ def test_parts_are_switched_off_and_on(operator_client, new_run, present, snapsh
     operator_client.post(new_run, data)
     probes = {"count": 4, "max_new_tokens": 64, "temperature": 0.7}
     assert TrainingRun.objects.get().settings == {"lora": None, "probes": probes}
+
+
+@pytest.fixture
+def reward_model(project):
+    return make_model_version(project, name="scorer", kind="reward")
+
+
+def test_rules_are_written_as_json_and_alarms_as_a_list(
+    operator_client, new_run, present, snapshot, reward_model
+):
+    rules = [{"rule": "forbids", "pattern": "[a-z], no", "weight": 2.0}]
+    changes = {"terms": json.dumps(rules), "stop_on": "", "pretraining": "on", "pretraining.weight": "0.5"}
+    data = form_data("ppo", **changes) | {"snapshot": snapshot.pk, "policy": present.pk}
+    response = operator_client.post(new_run, data)
+    run = TrainingRun.objects.get()
+    assert run.settings == {
+        "terms": rules,
+        "stop_on": [],
+        "pretraining": {"weight": 0.5, "batch_size": 8},
+    }
+    clone = operator_client.get(f"{new_run}?from={run.number}").context["start"].settings_form
+    assert json.loads(clone["terms"].value()) == rules
+    assert response.status_code == 302
+
+
+@pytest.mark.parametrize("text", ["[{", '{"rule": 1}', '[{"rule": "contains"}]', '["a"]', "[]]"])
+def test_rules_that_are_none_are_refused_at_their_field(
+    operator_client, new_run, present, snapshot, reward_model, text
+):
+    data = form_data("ppo", terms=text) | {"snapshot": snapshot.pk, "policy": present.pk}
+    response = operator_client.post(new_run, data)
+    assert response.status_code == 422
+    assert list(response.context["start"].settings_form.errors) == ["terms"]
 
 
 def test_freeze_now(operator_client, new_run, present, snapshot, project):

@@ -170,6 +170,8 @@ def prepare_learning(run: TrainingRun) -> dict[str, Any]:
         if reward_model is None:
             raise PrepareError("bad_model", NO_REWARD_MODEL)
         parts["reward_model"] = place_model(run, "reward", reward_model)
+    if run.settings.get("pretraining"):
+        parts["pretraining"] = place_pretraining(run, run.snapshot)
     if run.recipe != "reward":
         parts["probes"] = place_probes(run, run.snapshot)
     return parts
@@ -267,6 +269,17 @@ def place_probes(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any] 
             write_atomically(run.directory / "data" / "probes.jsonl", lines[:PROBES_OFFERED])
             return {"prompts": "data/probes.jsonl", **wanted}
     return None
+
+
+def place_pretraining(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any]:
+    """data/sft.train.jsonl: the demonstrations that PPO goes on imitating."""
+    placed = place_rows(run, snapshot, "sft.train.jsonl")
+    if placed is None:
+        raise PrepareError(
+            "bad_data",
+            f"Snapshot {snapshot.number} has no demonstrations for pretraining (sft.train.jsonl is empty).",
+        )
+    return {"file": placed, **run.settings["pretraining"]}
 
 
 def place_model(run: TrainingRun, key: str, version: ModelVersion) -> str:

@@ -9,10 +9,11 @@ from django.conf import settings as site
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from pydantic import BaseModel
 
 from rating.models import ModelVersion, Project, User
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
-from training.recipes.spec import RECIPES, Probes, SpecError, parse_spec
+from training.recipes.spec import RECIPES, SpecError, parse_spec
 from training.services.snapshots import freeze_snapshot
 from training.services.storable import make_storable
 from training.services.versions import newest_reward_version, user_model
@@ -24,8 +25,10 @@ ACTIVE = (State.QUEUED, State.RUNNING)
 MAX_STEPS_IN_PLAN = 20
 # What the run directory's preparation fills in; everything else of a recipe's fields is a setting.
 PREPARED_FIELDS = frozenset(
-    {"version", "recipe", "data", "model", "models", "reward_model", "reference", "output"}
+    {"version", "recipe", "data", "model", "models", "reward_model", "safety_model", "reference", "output"}
 )
+# In parts that are settings, the file that the preparation puts there.
+PREPARED_IN_PARTS = {"probes": "prompts", "pretraining": "file"}
 
 
 class RunError(ValueError):
@@ -41,7 +44,8 @@ class RunError(ValueError):
 def check_settings(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as they are stored, when the recipe takes them.
 
-    `probes` is given without its file of prompts, for example {"count": 4}, or null for none.
+    `probes` is given without its file of prompts, for example {"count": 4}, or null for none; `pretraining`
+    likewise.
 
     Raises:
         RunError: names each bad field and says what would be right.
@@ -71,11 +75,12 @@ def complete_spec(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         "reward_model": "models/reward",
     }
     spec |= {name: value for name, value in placeholders.items() if name in fields}
-    probes = spec.get("probes")
-    if isinstance(probes, Mapping):
-        if "prompts" in probes:
-            raise RunError([("probes.prompts", "is filled in when the run is prepared; leave it out.")])
-        spec["probes"] = {"prompts": "data/probes.jsonl", **probes}
+    for name, file in PREPARED_IN_PARTS.items():
+        part = spec.get(name)
+        if isinstance(part, Mapping):
+            if file in part:
+                raise RunError([(f"{name}.{file}", "is filled in when the run is prepared; leave it out.")])
+            spec[name] = {file: f"data/{name}.jsonl", **part}
     return spec
 
 
@@ -90,9 +95,9 @@ def settable_fields(recipe: str) -> list[str]:
     return [name for name in RECIPES[recipe].model_fields if name not in PREPARED_FIELDS]
 
 
-def settable_probe_fields() -> list[str]:
-    """Names of the fields inside `probes` that may be set."""
-    return [name for name in Probes.model_fields if name != "prompts"]
+def settable_part_fields(name: str, part: type[BaseModel]) -> list[str]:
+    """Names of the fields inside a part, such as `lora` or `probes`, that may be set."""
+    return [field for field in part.model_fields if field != PREPARED_IN_PARTS.get(name)]
 
 
 def queue_run(

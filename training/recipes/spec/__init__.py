@@ -19,15 +19,17 @@ from training.recipes.spec.names import (
     EventKind,
     RunStatus,
 )
+from training.recipes.spec.online import ALARM_NAMES, RULE_NAMES, AlarmName, OnlineSpec, RewardTerm, RuleName
 from training.recipes.spec.parsing import RECIPES, Spec, SpecError, explain, parse_spec
 from training.recipes.spec.parts import BaseSpec, LearningSpec, Lora, Part, Probes
 from training.recipes.spec.preferences import DpoSpec
-from training.recipes.spec.reinforcement import PpoSpec
+from training.recipes.spec.reinforcement import PpoSpec, Pretraining
 from training.recipes.spec.rewards import RewardSpec
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec, SupervisedSpec
 
 __all__ = [
+    "ALARM_NAMES",
     "CANCEL_FILE",
     "CHECKPOINTS_DIR",
     "ERROR_CODES",
@@ -35,19 +37,25 @@ __all__ = [
     "EVENT_KINDS",
     "RECIPES",
     "RESULT_FILE",
+    "RULE_NAMES",
     "RUN_STATUSES",
     "SAMPLES_FILE",
     "SPEC_FILE",
+    "AlarmName",
     "BaseSpec",
     "DpoSpec",
     "ErrorCode",
     "EventKind",
     "LearningSpec",
     "Lora",
+    "OnlineSpec",
     "Part",
     "PpoSpec",
+    "Pretraining",
     "Probes",
     "RewardSpec",
+    "RewardTerm",
+    "RuleName",
     "RunStatus",
     "SampleSpec",
     "SftSpec",

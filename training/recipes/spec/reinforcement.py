@@ -6,15 +6,34 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from training.recipes.spec.parts import LearningSpec, ModelPath, Probes, setting
+from training.recipes.spec.online import OnlineSpec
+from training.recipes.spec.parts import Part, RunPath, setting
 from training.recipes.spec.sources import GAE_PAPER, HUANG, INSTRUCTGPT, LLAMA2, PPO_PAPER, ZIEGLER
 
 
-class PpoSpec(LearningSpec):
+class Pretraining(Part):
+    """Texts that the policy goes on imitating, so that it does not forget what it knew (PPO-ptx)."""
+
+    file: RunPath = setting(..., 'A JSONL file of demonstrations, or of texts: {"text": ...}.', unit="file")
+    weight: float = setting(
+        1.0,
+        "Weight of the mean loss per token beside PPO's.",
+        source=f"gamma in {INSTRUCTGPT}, eq. 2; 27.8 there",
+        gt=0,
+        le=1000,
+    )
+    batch_size: int = setting(8, "Texts per gradient step.", unit="texts", ge=1, le=4096)
+
+
+class PpoSpec(OnlineSpec):
     """Proximal policy optimisation against a reward model, with a KL penalty per token."""
 
     recipe: Literal["ppo"]
-    reward_model: ModelPath = setting(..., "The reward model that scores the responses.", unit="model")
+    backbone: Literal["separate", "shared"] = setting(
+        "separate",
+        "shared keeps the weights once: policy, value and reward are adapters over them. It needs lora, and "
+        "a reward model that was trained with an adapter from this same model.",
+    )
     steps: int = setting(100, "Rollout batches in all.", unit="steps", ge=1, le=1_000_000)
     rollout_batch_size: int = setting(
         64, "Responses written per step.", unit="responses", source=INSTRUCTGPT, ge=1, le=8192
@@ -27,8 +46,6 @@ class PpoSpec(LearningSpec):
     value_learning_rate: float = setting(
         9e-6, "Step size of the value model's Adam.", source=f"{INSTRUCTGPT}, app. C.4", gt=0, le=1
     )
-    max_new_tokens: int = setting(64, "Longest response.", unit="tokens", ge=1, le=8192)
-    temperature: float = setting(1.0, "Sampling temperature of the rollouts.", source=INSTRUCTGPT, gt=0, le=5)
     kl_coefficient: float = setting(
         0.02,
         "Weight of the KL penalty per token.",
@@ -47,9 +64,6 @@ class PpoSpec(LearningSpec):
     kl_horizon: int = setting(
         10_000, "Responses over which the KL weight adapts.", unit="responses", source=ZIEGLER, ge=1
     )
-    kl_budget: float | None = setting(
-        None, "Stop, and keep the model, when a step's KL per response exceeds this.", unit="nats", gt=0
-    )
     clip_range: float = setting(
         0.2, "Clip of the probability ratio.", source=f"{PPO_PAPER}, eq. 7", gt=0, lt=1
     )
@@ -58,22 +72,20 @@ class PpoSpec(LearningSpec):
     gamma: float = setting(1.0, "Discount per token.", source=ZIEGLER, gt=0, le=1)
     lam: float = setting(0.95, "GAE's trade of bias for variance.", source=f"{GAE_PAPER}, eq. 16", ge=0, le=1)
     whiten_advantages: bool = setting(True, "Scale the advantages to mean 0 and deviation 1.", source=ZIEGLER)
-    reward_scaling: Literal["none", "whiten"] = setting(
-        "none", "whiten scales each batch's scores to mean 0 and deviation 1.", source=f"{LLAMA2}, sec. 3.2.3"
+    reward_scaling: Literal["none", "whiten", "running"] = setting(
+        "none",
+        "whiten scales each batch's scores to mean 0 and deviation 1 (Llama 2's logit is the score itself); "
+        "running divides by the deviation of all scores so far.",
+        source=f"whiten: {LLAMA2}, sec. 3.2.3; running: arXiv 2005.12729, sec. 3",
     )
-    unfinished_penalty: float | None = setting(
-        -1.0,
-        "Score of a response that does not end by itself; null keeps its own.",
-        unit="reward",
-        source=ZIEGLER,
-        le=0,
+    pretraining: Pretraining | None = setting(
+        None, "Go on imitating demonstrations beside PPO (PPO-ptx).", source=f"{INSTRUCTGPT}, sec. 3.5"
     )
-    probes: Probes | None = setting(None, "Prompts answered before and after training.")
 
     @model_validator(mode="after")
     def check_sizes(self) -> Self:
         if self.rollout_batch_size % self.minibatch_size:
             raise ValueError("minibatch_size: must divide rollout_batch_size without a rest")
-        if self.max_new_tokens >= self.max_length:
-            raise ValueError("max_new_tokens: must be less than max_length, which holds the prompt too")
+        if self.backbone == "shared" and self.lora is None:
+            raise ValueError("backbone: shared needs lora: without adapters there is nothing to tell apart")
         return self
