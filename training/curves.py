@@ -15,7 +15,15 @@ TABLE_ROWS = 50
 # Curves that belong in one picture, by the recipes' names of the metrics, in the order of the page.
 PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Loss", {"loss": "training", "eval/loss": "held out", "loss/policy": "policy", "loss/value": "value"}),
-    ("Reward", {"reward": "reward", "rewards/chosen": "chosen", "rewards/rejected": "rejected"}),
+    (
+        "Reward",
+        {
+            "reward": "reward",
+            "reward/length_controlled": "at the start's length",
+            "rewards/chosen": "chosen",
+            "rewards/rejected": "rejected",
+        },
+    ),
     ("Reward margin", {"rewards/margins": "training", "eval/rewards/margins": "held out"}),
     (
         "Accuracy",
@@ -24,6 +32,7 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Token accuracy", {"token_accuracy": "training", "eval/token_accuracy": "held out"}),
     ("KL to the start (nats)", {"kl": "per response"}),
     ("Entropy (nats)", {"entropy": "per token", "eval/entropy": "held out"}),
+    ("Diversity (share of token pairs that are distinct)", {"distinct_2": "responses of a step"}),
     ("Response length (tokens)", {"response_length": "mean"}),
     ("Learning rate", {"learning_rate": "learning rate"}),
 )

@@ -15,12 +15,16 @@ from training.recipes.spec import RECIPES
 from training.services.runs import RunError, check_settings, settable_fields, settable_part_fields
 
 # What a person can start; `sample` is queued by evaluations and by requests for responses.
-TRAINABLE = ("reward", "dpo", "ppo", "sft")
+TRAINABLE = ("reward", "dpo", "ppo", "rloo", "grpo", "online_dpo", "rejection", "sft")
 COMMON = {
     "sft": ("learning_rate", "epochs", "batch_size"),
     "reward": ("learning_rate", "epochs", "batch_size", "use_margin"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
+    "rloo": ("learning_rate", "steps", "prompts_per_step", "samples_per_prompt", "beta", "max_new_tokens"),
+    "grpo": ("learning_rate", "steps", "prompts_per_step", "samples_per_prompt", "beta", "max_new_tokens"),
+    "online_dpo": ("learning_rate", "steps", "prompts_per_step", "beta", "max_new_tokens"),
+    "rejection": ("samples_per_prompt", "keep", "learning_rate", "epochs", "batch_size", "max_new_tokens"),
 }
 RECIPE_WORDS = {
     "reward": ("Reward model", "Learns from the preferences to score a response. PPO needs one."),
@@ -28,6 +32,13 @@ RECIPE_WORDS = {
     "ppo": (
         "PPO",
         "The policy writes responses, the reward model scores them, the policy follows the score.",
+    ),
+    "rloo": ("RLOO", "Like PPO without a value model: responses to one prompt are compared with each other."),
+    "grpo": ("GRPO", "Like RLOO, with each group of responses scaled by its own spread."),
+    "online_dpo": ("Online DPO", "DPO on pairs of fresh responses, which the reward model puts in order."),
+    "rejection": (
+        "Rejection sampling",
+        "Answers each prompt many times, keeps the best by reward, and imitates those.",
     ),
     "sft": ("SFT", "Imitates the responses that raters preferred."),
     "sample": ("Sampling", "Writes responses with one or several models."),

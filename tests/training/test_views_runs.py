@@ -11,7 +11,7 @@ from training.explanations import EXPLANATIONS
 from training.models import DatasetSnapshot, TrainingRun, Trigger
 from training.recipes.spec import ERROR_CODES
 from training.services.triggers import save_trigger
-from training.settings_form import SettingsForm
+from training.settings_form import TRAINABLE, SettingsForm
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -246,9 +246,9 @@ def new_run(project):
     return reverse("training:new_run", args=[project.slug])
 
 
-@pytest.mark.parametrize("recipe", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("recipe", TRAINABLE)
 def test_untouched_form_queues_a_run_with_the_defaults(
-    operator_client, new_run, project, present, snapshot, recipe, operator
+    operator_client, new_run, project, present, snapshot, recipe, operator, reward_model
 ):
     data = form_data(recipe) | {"snapshot": snapshot.pk, "policy": present.pk}
     response = operator_client.post(new_run, data)

@@ -34,8 +34,12 @@ from training.recipes.spec import (
     EVENTS_FILE,
     DpoSpec,
     ErrorCode,
+    GrpoSpec,
+    OnlineDpoSpec,
     PpoSpec,
+    RejectionSpec,
     RewardSpec,
+    RlooSpec,
     RunStatus,
     SampleSpec,
     SftSpec,
@@ -96,6 +100,22 @@ def train(spec: Spec, run: Run) -> Outcome:
             from training.recipes import ppo
 
             return ppo.train(spec, run)
+        case RlooSpec():
+            from training.recipes import rloo
+
+            return rloo.train(spec, run)
+        case GrpoSpec():
+            from training.recipes import grpo
+
+            return grpo.train(spec, run)
+        case OnlineDpoSpec():
+            from training.recipes import online_dpo
+
+            return online_dpo.train(spec, run)
+        case RejectionSpec():
+            from training.recipes import rejection
+
+            return rejection.train(spec, run)
         case SampleSpec():
             from training.recipes import sample
 
@@ -195,6 +215,11 @@ def hash_datasets(run: Run) -> dict[str, str]:
     named = [name for name in run.spec.data.model_dump().values() if name]
     probes = getattr(run.spec, "probes", None)
     named += [probes.prompts] if probes else []
+    match run.spec:
+        case PpoSpec(pretraining=part) if part:
+            named.append(part.file)
+        case RejectionSpec(kept=kept) if kept:
+            named.append(kept)
     return {name: hash_file(run.directory / name) for name in named if (run.directory / name).is_file()}
 
 

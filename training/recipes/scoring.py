@@ -14,7 +14,7 @@ from training.recipes.models import context_length, load_scorer, load_tokenizer
 from training.recipes.ppo_math import combine_scores
 from training.recipes.reward_terms import Response, term_value
 from training.recipes.rundir import Run
-from training.recipes.spec import OnlineSpec
+from training.recipes.spec import ScoredSpec
 
 SAFETY_TAG = "safety"
 
@@ -59,7 +59,7 @@ class Scores:
 class Scorer:
     """Scores responses as the specification says."""
 
-    def __init__(self, spec: OnlineSpec, judge: Judge, safety: Judge | None = None) -> None:
+    def __init__(self, spec: ScoredSpec, judge: Judge, safety: Judge | None = None) -> None:
         self.spec = spec
         self.judge = judge
         self.safety = safety
@@ -93,7 +93,7 @@ def load_judge(run: Run, name: str, max_length: int) -> Judge:
     return Judge(model, tokenizer, context_length(model, max_length))
 
 
-def make_scorer(run: Run, spec: OnlineSpec, judge: Judge | None = None) -> Scorer:
+def make_scorer(run: Run, spec: ScoredSpec, judge: Judge | None = None) -> Scorer:
     """The reward models of the specification; `judge` is the first one where it is loaded already."""
     judge = judge or load_judge(run, spec.reward_model, spec.max_length)
     safety = load_judge(run, spec.safety_model, spec.max_length) if spec.safety_model else None

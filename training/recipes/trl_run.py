@@ -16,9 +16,9 @@ from training.recipes.errors import RecipeError
 from training.recipes.generation import emit_probes
 from training.recipes.models import choose_device, count_parameters, save_output
 from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run
-from training.recipes.spec import DpoSpec, RewardSpec, SftSpec
+from training.recipes.spec import DpoSpec, RejectionSpec, RewardSpec, SftSpec
 
-SupervisedRecipe = SftSpec | RewardSpec | DpoSpec
+SupervisedRecipe = SftSpec | RewardSpec | DpoSpec | RejectionSpec
 RENAMED = {
     "rewards/accuracies": "accuracy",
     "margin": "rewards/margins",
@@ -142,10 +142,9 @@ class RunCallback(TrainerCallback):
         self.run.emit_values("metrics", step, values)
         self.metrics = {name: float(value) for name, value in values.items()}
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise RecipeError(
-                "nan_loss",
-                f"The loss or its gradient is not finite at step {step}: try a lower learning_rate.",
-            )
+            message = f"The loss or its gradient is not finite at step {step}: try a lower learning_rate."
+            self.run.emit("warning", alarm="nan", message=message)
+            raise RecipeError("nan_loss", message)
         self.losses.append(logs["loss"])
         self.check_stuck(STUCK_LOGS)
 
@@ -153,14 +152,15 @@ class RunCallback(TrainerCallback):
         """A preference loss that stays at ln 2 gives both responses the same score: nothing is learned."""
         recent = self.losses[-count:]
         compares = self.spec.recipe == "reward" or (
-            self.spec.recipe == "dpo" and self.spec.loss_type in ("sigmoid", "robust")
+            self.spec.recipe in ("dpo", "online_dpo") and self.spec.loss_type in ("sigmoid", "robust")
         )
         if compares and len(recent) == count and all(abs(loss - LN2) < STUCK_TOLERANCE for loss in recent):
-            raise RecipeError(
-                "stuck_loss",
+            message = (
                 "The loss stays at ln 2 (0.6931): chosen and rejected score the same, so nothing is learned. "
-                "Look at the pairs (are both responses the same?) or raise the learning_rate.",
+                "Look at the pairs (are both responses the same?) or raise the learning_rate."
             )
+            self.run.emit("warning", alarm="stuck_loss", message=message)
+            raise RecipeError("stuck_loss", message)
 
     def measure(self, model: Any, step: int) -> None:
         if self.evaluate is not None:

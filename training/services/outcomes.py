@@ -26,7 +26,7 @@ from training.services.sampling import store_responses
 from training.services.versions import VersionError, describe_output, register_version
 
 LOG_FILE = "log.txt"
-POLICY_RECIPES = ("sft", "dpo", "ppo")
+POLICY_RECIPES = ("sft", "dpo", "ppo", "rloo", "grpo", "online_dpo", "rejection")
 LOG_TAIL_BYTES = 2000
 
 

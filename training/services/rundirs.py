@@ -18,7 +18,7 @@ from rating.models import Item, ModelVersion, Prompt, Split
 from training.models import DatasetSnapshot, Evaluation, TrainingRun
 from training.recipes.spec import CANCEL_FILE, SPEC_FILE, Spec, SpecError, parse_spec
 from training.services.files import hash_file, link_or_copy, write_atomically
-from training.services.runs import NO_POLICY, NO_REWARD_MODEL, Purpose, chain_of
+from training.services.runs import NO_POLICY, NO_REWARD_MODEL, Purpose, chain_of, needs_reward_model
 from training.services.sampling import least_used_prompts
 from training.services.snapshots import Frozen, SnapshotError, read_manifest
 from training.services.versions import (
@@ -31,7 +31,17 @@ from training.services.versions import (
 PROBES_OFFERED = 64
 LOCK_FILE = "lock"
 LOCK_SECONDS = 10.0
-SNAPSHOT_STEMS = {"sft": "sft", "reward": "preference", "dpo": "preference", "ppo": "prompts"}
+SNAPSHOT_STEMS = {
+    "sft": "sft",
+    "reward": "preference",
+    "dpo": "preference",
+    "ppo": "prompts",
+    "rloo": "prompts",
+    "grpo": "prompts",
+    "online_dpo": "prompts",
+    "rejection": "prompts",
+}
+BEST_FILE = "best.jsonl"
 
 
 class PrepareError(Exception):
@@ -165,11 +175,13 @@ def prepare_learning(run: TrainingRun) -> dict[str, Any]:
         )
     parts["data"]["eval"] = place_rows(run, run.snapshot, f"{stem}.eval.jsonl")
     parts["model"] = place_model(run, "policy", run.policy)
-    if run.recipe == "ppo":
+    if needs_reward_model(run.recipe):
         reward_model = resolve_reward_model(run)
         if reward_model is None:
-            raise PrepareError("bad_model", NO_REWARD_MODEL)
+            raise PrepareError("bad_model", NO_REWARD_MODEL.format(recipe=run.recipe))
         parts["reward_model"] = place_model(run, "reward", reward_model)
+    if run.recipe == "rejection":
+        parts["kept"] = place_kept(run)
     if run.settings.get("pretraining"):
         parts["pretraining"] = place_pretraining(run, run.snapshot)
     if run.recipe != "reward":
@@ -269,6 +281,18 @@ def place_probes(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any] 
             write_atomically(run.directory / "data" / "probes.jsonl", lines[:PROBES_OFFERED])
             return {"prompts": "data/probes.jsonl", **wanted}
     return None
+
+
+def place_kept(run: TrainingRun) -> str | None:
+    """data/kept.jsonl: the best responses of the project's last rejection run; None for the first round."""
+    earlier = TrainingRun.objects.filter(
+        project=run.project, recipe="rejection", state=TrainingRun.State.SUCCEEDED
+    ).exclude(pk=run.pk)
+    last = earlier.order_by("-number").first()
+    if last is None or not (last.directory / BEST_FILE).is_file():
+        return None
+    link_or_copy(last.directory / BEST_FILE, run.directory / "data" / "kept.jsonl")
+    return "data/kept.jsonl"
 
 
 def place_pretraining(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any]:

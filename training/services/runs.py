@@ -25,7 +25,18 @@ ACTIVE = (State.QUEUED, State.RUNNING)
 MAX_STEPS_IN_PLAN = 20
 # What the run directory's preparation fills in; everything else of a recipe's fields is a setting.
 PREPARED_FIELDS = frozenset(
-    {"version", "recipe", "data", "model", "models", "reward_model", "safety_model", "reference", "output"}
+    {
+        "version",
+        "recipe",
+        "data",
+        "model",
+        "models",
+        "reward_model",
+        "safety_model",
+        "kept",
+        "reference",
+        "output",
+    }
 )
 # In parts that are settings, the file that the preparation puts there.
 PREPARED_IN_PARTS = {"probes": "prompts", "pretraining": "file"}
@@ -123,8 +134,8 @@ def queue_run(
     checked = check_settings(recipe, settings)
     policy = policy or user_model(project)
     check_parts(project, recipe, purpose, snapshot, policy, after)
-    if recipe == "ppo" and not has_reward_model(project, after):
-        raise RunError([("reward_model", NO_REWARD_MODEL)])
+    if needs_reward_model(recipe) and not has_reward_model(project, after):
+        raise RunError([("reward_model", NO_REWARD_MODEL.format(recipe=recipe))])
     with transaction.atomic():
         return TrainingRun.objects.create(
             project=project,
@@ -140,7 +151,9 @@ def queue_run(
         )
 
 
-NO_REWARD_MODEL = "ppo needs a reward model: run the recipe `reward` first, or put it before ppo in the plan."
+NO_REWARD_MODEL = (
+    "{recipe} needs a reward model: run the recipe `reward` first, or put it before {recipe} in the plan."
+)
 NO_POLICY = "The project has no user model yet: add a base model and promote it first."
 
 
@@ -183,6 +196,12 @@ def chain_of(run: TrainingRun | None) -> list[TrainingRun]:
         chain.append(run)
         run = run.after
     return chain
+
+
+def needs_reward_model(recipe: str) -> bool:
+    """Whether the recipe cannot do without a reward model."""
+    field = RECIPES[recipe].model_fields.get("reward_model")
+    return field is not None and field.is_required()
 
 
 def has_reward_model(project: Project, after: TrainingRun | None) -> bool:
@@ -233,8 +252,9 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
         except RunError as error:
             problems += [(f"{where}.{field}", message) for field, message in error.problems]
             continue
-        if step["recipe"] == "ppo" and not reward_made:
-            problems.append((f"{where}.reward_model", NO_REWARD_MODEL))
+        if needs_reward_model(step["recipe"]) and not reward_made:
+            message = NO_REWARD_MODEL.format(recipe=step["recipe"])
+            problems.append((f"{where}.reward_model", message))
         reward_made = reward_made or step["recipe"] == "reward"
         steps.append({"recipe": step["recipe"], "settings": settings})
     if problems:

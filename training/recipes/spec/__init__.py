@@ -19,11 +19,28 @@ from training.recipes.spec.names import (
     EventKind,
     RunStatus,
 )
-from training.recipes.spec.online import ALARM_NAMES, RULE_NAMES, AlarmName, OnlineSpec, RewardTerm, RuleName
+from training.recipes.spec.online import (
+    ALARM_NAMES,
+    RULE_NAMES,
+    AlarmName,
+    OnlineSpec,
+    RewardTerm,
+    RuleName,
+    ScoredSpec,
+)
 from training.recipes.spec.parsing import RECIPES, Spec, SpecError, explain, parse_spec
 from training.recipes.spec.parts import BaseSpec, LearningSpec, Lora, Part, Probes
 from training.recipes.spec.preferences import DpoSpec
-from training.recipes.spec.reinforcement import PpoSpec, Pretraining
+from training.recipes.spec.reinforcement import (
+    GroupSpec,
+    GrpoSpec,
+    OnlineDpoSpec,
+    OnlineTrlSpec,
+    PpoSpec,
+    Pretraining,
+    RlooSpec,
+)
+from training.recipes.spec.rejection import RejectionSpec
 from training.recipes.spec.rewards import RewardSpec
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec, SupervisedSpec
@@ -46,18 +63,25 @@ __all__ = [
     "DpoSpec",
     "ErrorCode",
     "EventKind",
+    "GroupSpec",
+    "GrpoSpec",
     "LearningSpec",
     "Lora",
+    "OnlineDpoSpec",
     "OnlineSpec",
+    "OnlineTrlSpec",
     "Part",
     "PpoSpec",
     "Pretraining",
     "Probes",
+    "RejectionSpec",
     "RewardSpec",
     "RewardTerm",
+    "RlooSpec",
     "RuleName",
     "RunStatus",
     "SampleSpec",
+    "ScoredSpec",
     "SftSpec",
     "Spec",
     "SpecError",

@@ -51,8 +51,8 @@ class RewardTerm(Part):
         return self
 
 
-class OnlineSpec(LearningSpec):
-    """What the recipes share that write responses, have them scored, and learn from that."""
+class ScoredSpec(LearningSpec):
+    """What the recipes share that write responses and have them scored."""
 
     reward_model: ModelPath = setting(..., "The reward model that scores the responses.", unit="model")
     safety_model: ModelPath | None = setting(
@@ -82,6 +82,18 @@ class OnlineSpec(LearningSpec):
         source=ZIEGLER,
         le=0,
     )
+    probes: Probes | None = setting(None, "Prompts answered before and after training.")
+
+    @model_validator(mode="after")
+    def check_room(self) -> Self:
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError("max_new_tokens: must be less than max_length, which holds the prompt too")
+        return self
+
+
+class OnlineSpec(ScoredSpec):
+    """What the recipes share that learn from their responses as they write them, and are watched."""
+
     kl_budget: float | None = setting(
         None, "Raise an alarm when a step's KL per response exceeds this.", unit="nats", gt=0
     )
@@ -106,10 +118,3 @@ class OnlineSpec(LearningSpec):
         f"Alarms that stop the run, with its model kept: {', '.join(ALARM_NAMES)}.",
         max_length=len(ALARM_NAMES),
     )
-    probes: Probes | None = setting(None, "Prompts answered before and after training.")
-
-    @model_validator(mode="after")
-    def check_room(self) -> Self:
-        if self.max_new_tokens >= self.max_length:
-            raise ValueError("max_new_tokens: must be less than max_length, which holds the prompt too")
-        return self

@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 
 from training.recipes.spec.parts import Part
 from training.recipes.spec.preferences import DpoSpec
-from training.recipes.spec.reinforcement import PpoSpec
+from training.recipes.spec.reinforcement import GrpoSpec, OnlineDpoSpec, PpoSpec, RlooSpec
+from training.recipes.spec.rejection import RejectionSpec
 from training.recipes.spec.rewards import RewardSpec
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec
@@ -24,12 +25,26 @@ class SpecError(ValueError):
         super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
 
 
-Spec = SftSpec | RewardSpec | DpoSpec | PpoSpec | SampleSpec
+Spec = (
+    SftSpec
+    | RewardSpec
+    | DpoSpec
+    | PpoSpec
+    | RlooSpec
+    | GrpoSpec
+    | OnlineDpoSpec
+    | RejectionSpec
+    | SampleSpec
+)
 RECIPES: dict[str, type[Spec]] = {
     "sft": SftSpec,
     "reward": RewardSpec,
     "dpo": DpoSpec,
     "ppo": PpoSpec,
+    "rloo": RlooSpec,
+    "grpo": GrpoSpec,
+    "online_dpo": OnlineDpoSpec,
+    "rejection": RejectionSpec,
     "sample": SampleSpec,
 }
 
