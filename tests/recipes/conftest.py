@@ -180,6 +180,29 @@ def write_reward_model(path: Path, tiny_model: Path, seed: int = 3) -> None:
     copy_tokenizer(tiny_model, path)
 
 
+def write_adapted_reward_model(path: Path, tiny_model: Path, *, noise: float = 0.0) -> None:
+    """A reward model that was trained with an adapter; `noise` on what it was trained from."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(3)
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    with torch.no_grad():
+        base.model.layers[1].mlp.up_proj.weight += noise
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=["v_proj", "up_proj"], task_type="SEQ_CLS")
+    model = get_peft_model(base, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1)
+            elif "score" in name:
+                parameter.mul_(20)
+    model.save_pretrained(path / "adapter", save_embedding_layers=False)
+    model.merge_and_unload().save_pretrained(path)
+    copy_tokenizer(tiny_model, path)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, tiny_model: Path):
     """Makes run directories: folder("name", {spec}, files={"data/train.jsonl": rows})."""

@@ -66,6 +66,19 @@ def test_ppo_gets_demonstrations_to_go_on_imitating(project, present, snapshot, 
     assert (run.directory / part.file).read_bytes() == (snapshot.directory / "sft.train.jsonl").read_bytes()
 
 
+def test_a_shared_backbone_gets_the_reward_models_adapter(project, present, snapshot, tmp_path):
+    version = add_reward_model(project, tmp_path)
+    run = queue_run(project, "ppo", {"backbone": "shared"}, snapshot=snapshot)
+    with pytest.raises(PrepareError, match="has no adapter"):
+        prepare_run_directory(run)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "scorer/adapter").mkdir(exist_ok=True)
+        (tmp_path / "scorer/adapter" / name).write_text(f"{version.name} {name}")
+    assert prepare_run_directory(run).backbone == "shared"
+    placed = run.directory / "models/reward/adapter/adapter_config.json"
+    assert placed.read_text() == "scorer adapter_config.json"
+
+
 def test_a_rejection_run_goes_on_from_the_best_of_the_last_one(project, present, snapshot, tmp_path):
     add_reward_model(project, tmp_path)
     first = queue_run(project, "rejection", {}, snapshot=snapshot)

@@ -29,9 +29,8 @@ from training.recipes.ppo_math import Moments
 from training.recipes.pretraining import Texts, read_texts
 from training.recipes.rundir import Run
 from training.recipes.scoring import Judge, Scorer, make_scorer
+from training.recipes.shared_backbone import Parameters, SharedBackbone, SharedScorer
 from training.recipes.spec import PpoSpec
-
-Parameters = dict[str, torch.nn.Parameter]
 
 
 @dataclass
@@ -69,6 +68,7 @@ class Learner:
     texts: Texts | None
     kl_coefficient: float
     room: int
+    shared: SharedBackbone | None = None
     moments: Moments = (0.0, 0.0, 0.0)
 
     @contextmanager
@@ -88,9 +88,44 @@ def make_learner(spec: PpoSpec, run: Run) -> Learner:
         raise RecipeError("bad_model", message)
     policy = load_policy(run, spec.model, tokenizer)
     room = context_length(policy, spec.max_length)
-    judge = Judge(load_scorer(run, spec.reward_model, scorer_tokenizer), scorer_tokenizer, room)
-    judge.model.requires_grad_(False).eval()
-    value = load_scorer(run, spec.reward_model, scorer_tokenizer)
+    models = (
+        share_models(spec, run, policy) if spec.backbone == "shared" else separate_models(spec, run, policy)
+    )
+    return Learner(
+        tokenizer=tokenizer,
+        policy=models.policy,
+        reference=models.reference,
+        critic=models.critic,
+        scorer=make_scorer(run, spec, Judge(models.reward, scorer_tokenizer, room)),
+        policy_parameters=models.policy_parameters,
+        value_parameters=models.value_parameters,
+        policy_optimizer=make_optimizer(models.policy_parameters, spec.learning_rate, spec.weight_decay),
+        value_optimizer=make_optimizer(models.value_parameters, spec.value_learning_rate, spec.weight_decay),
+        texts=read_texts(run, spec.pretraining, tokenizer, room) if spec.pretraining else None,
+        kl_coefficient=spec.kl_coefficient,
+        room=room,
+        shared=models.shared,
+    )
+
+
+@dataclass
+class Models:
+    """The four models, and which of their weights are learned."""
+
+    policy: Any
+    reference: Any
+    critic: Critic
+    reward: Any
+    policy_parameters: Parameters
+    value_parameters: Parameters
+    shared: SharedBackbone | None = None
+
+
+def separate_models(spec: PpoSpec, run: Run, policy: Any) -> Models:
+    """Models of their own; with an adapter the reference is the policy with it switched off."""
+    tokenizer = load_tokenizer(run, spec.reward_model)
+    reward = load_scorer(run, spec.reward_model, tokenizer).requires_grad_(False).eval()
+    value = load_scorer(run, spec.reward_model, tokenizer)
     reference = None
     if spec.lora:
         policy = get_peft_model(policy, lora_config(spec.lora, "CAUSAL_LM"))
@@ -100,20 +135,22 @@ def make_learner(spec: PpoSpec, run: Run) -> Learner:
     policy.eval()
     value.eval()
     classifier = value.get_base_model() if spec.lora else value
-    policy_parameters, value_parameters = trainable(policy), trainable(value)
-    return Learner(
-        tokenizer=tokenizer,
-        policy=policy,
-        reference=reference,
-        critic=Critic(getattr(classifier, classifier.base_model_prefix), classifier.score),
-        scorer=make_scorer(run, spec, judge),
-        policy_parameters=policy_parameters,
-        value_parameters=value_parameters,
-        policy_optimizer=make_optimizer(policy_parameters, spec.learning_rate, spec.weight_decay),
-        value_optimizer=make_optimizer(value_parameters, spec.value_learning_rate, spec.weight_decay),
-        texts=read_texts(run, spec.pretraining, tokenizer, room) if spec.pretraining else None,
-        kl_coefficient=spec.kl_coefficient,
-        room=room,
+    critic = Critic(getattr(classifier, classifier.base_model_prefix), classifier.score)
+    return Models(policy, reference, critic, reward, trainable(policy), trainable(value))
+
+
+def share_models(spec: PpoSpec, run: Run, policy: Any) -> Models:
+    """Adapters over the policy's weights."""
+    shared = SharedBackbone(run, spec, policy)
+    critic = Critic(shared.body, shared.value_head, shared.values)
+    return Models(
+        policy=shared.model,
+        reference=None,
+        critic=critic,
+        reward=SharedScorer(shared),
+        policy_parameters=shared.policy_parameters,
+        value_parameters=shared.value_parameters,
+        shared=shared,
     )
 
 
@@ -131,7 +168,9 @@ def trainable(model: Any) -> Parameters:
 
 
 def save_policy(run: Run, learner: Learner) -> str:
-    return save_output(run, learner.policy, learner.tokenizer)
+    """Write the output; a shared backbone's other adapters are gone after that."""
+    policy = learner.shared.drop_all_but_the_policy() if learner.shared else learner.policy
+    return save_output(run, policy, learner.tokenizer)
 
 
 def save_checkpoint(run: Run, learner: Learner, step: int, watch: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ SNAPSHOT_STEMS = {
     "rejection": "prompts",
 }
 BEST_FILE = "best.jsonl"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class PrepareError(Exception):
@@ -180,6 +181,8 @@ def prepare_learning(run: TrainingRun) -> dict[str, Any]:
         if reward_model is None:
             raise PrepareError("bad_model", NO_REWARD_MODEL.format(recipe=run.recipe))
         parts["reward_model"] = place_model(run, "reward", reward_model)
+        if run.settings.get("backbone") == "shared":
+            place_adapter(run, "reward", reward_model)
     if run.recipe == "rejection":
         parts["kept"] = place_kept(run)
     if run.settings.get("pretraining"):
@@ -326,6 +329,24 @@ def place_model(run: TrainingRun, key: str, version: ModelVersion) -> str:
     for name in names:
         place_model_file(version, source / name, target / name)
     return f"models/{key}"
+
+
+def place_adapter(run: TrainingRun, key: str, version: ModelVersion) -> None:
+    """Put the adapter that the version was merged from into models/KEY/adapter.
+
+    The recipe checks that its sum with the base is the version's weights, whose hashes are known.
+    """
+    target = run.directory / "models" / key / "adapter"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ADAPTER_FILES:
+        source = Path(version.base) / "adapter" / name
+        if not source.is_file():
+            raise PrepareError(
+                "bad_model",
+                f"{version.name} has no adapter ({source} is missing): a shared backbone needs a reward "
+                "model that was trained with lora. Take backbone separate, or train one.",
+            )
+        link_or_copy(source, target / name)
 
 
 def place_model_file(version: ModelVersion, source: Path, target: Path) -> None:
