@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,10 @@ def time_recipe(home: Path, name: str, spec: dict[str, Any]) -> list[float]:
 
 def time_plain(home: Path, recipe: str, steps: int, reward: Path) -> list[float]:
     """Processor time at the end of each step of a plain script."""
-    from transformers import TrainerCallback
+    import torch
+    from transformers import PrinterCallback, TrainerCallback
 
+    torch.use_deterministic_algorithms(False)  # a run of ours before has asked for them
     times: list[float] = []
 
     class Clock(TrainerCallback):
@@ -100,6 +102,7 @@ def time_plain(home: Path, recipe: str, steps: int, reward: Path) -> list[float]
             times.append(time.process_time())
 
     trainer = PLAIN[recipe](home, steps, str(reward))
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Clock())
     trainer.train()
     return times
@@ -108,7 +111,8 @@ def time_plain(home: Path, recipe: str, steps: int, reward: Path) -> list[float]
 def arguments(home: Path, steps: int, batch: int) -> dict[str, Any]:
     given = {"output_dir": str(home / "plain"), "use_cpu": True, "bf16": False, "max_steps": steps}
     given |= {"per_device_train_batch_size": batch, "learning_rate": 1e-5, "gradient_checkpointing": False}
-    return given | {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_steps": 1}
+    given |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_steps": 1}
+    return given | {"seed": 0, "data_seed": 0}  # the same batches as ours
 
 
 def rows(home: Path, name: str) -> Any:
@@ -166,9 +170,11 @@ def plain_online_dpo(home: Path, steps: int, reward: str) -> Any:
 
     config = OnlineDPOConfig(**arguments(home, steps, 8), max_new_tokens=NEW_TOKENS, max_length=192)
     return OnlineDPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(MODEL),
-        ref_model=AutoModelForCausalLM.from_pretrained(MODEL),
-        reward_funcs=AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1),
+        model=AutoModelForCausalLM.from_pretrained(MODEL, dtype="float32"),
+        ref_model=AutoModelForCausalLM.from_pretrained(MODEL, dtype="float32"),
+        reward_funcs=AutoModelForSequenceClassification.from_pretrained(
+            reward, num_labels=1, dtype="float32"
+        ),
         args=config,
         train_dataset=rows(home, "prompts"),
         processing_class=AutoTokenizer.from_pretrained(MODEL),
@@ -192,7 +198,7 @@ def per_step(times: list[float]) -> float:
     return statistics.median(steps[WARM_UP:])
 
 
-def compare(home: Path, steps: int, rounds: int) -> str:
+def compare(home: Path, recipes: Sequence[str], steps: int, rounds: int) -> str:
     """Plain and ours in turns; the ratio is plain over ours: 1.0 or more is what is wanted."""
     reward = home / "reward-model/output"
     spec = settings("reward", 2, reward) | {"lora": {"r": 4}}
@@ -200,7 +206,7 @@ def compare(home: Path, steps: int, rounds: int) -> str:
     (home / "reward-model/data").symlink_to(home / "data")
     run_recipe(home / "reward-model", spec)
     lines = []
-    for recipe in RECIPES:
+    for recipe in recipes:
         ours, plain = [], []
         for number in range(rounds):
             plain.append(per_step(time_plain(home, recipe, steps, reward)))
@@ -288,6 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=12, help="steps of each run")
     parser.add_argument("--rounds", type=int, default=3, help="turns of plain and ours")
+    parser.add_argument("--recipes", nargs="*", default=RECIPES, choices=RECIPES, help="which to compare")
     parser.add_argument("--skip-ppo", action="store_true", help="only the comparison with plain TRL")
     parser.add_argument("--skip-trl", action="store_true", help="only PPO")
     parser.add_argument("--layers", type=int, default=12, help="of PPO's model")
@@ -300,7 +307,7 @@ def main() -> None:
             import torch
 
             torch.set_num_threads(1)
-            print(f"\n{compare(home, options.steps, options.rounds)}\n", flush=True)
+            print(f"\n{compare(home, options.recipes, options.steps, options.rounds)}\n", flush=True)
         if not options.skip_ppo:
             print(f"\n{measure_ppo(home, options.layers, options.width)}\n")
 

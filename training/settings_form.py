@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from django import forms
 from django.conf import settings as site
+from django.utils.translation import gettext_noop
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -33,12 +34,21 @@ RECIPE_WORDS = {
         "PPO",
         "The policy writes responses, the reward model scores them, the policy follows the score.",
     ),
-    "rloo": ("RLOO", "Like PPO without a value model: responses to one prompt are compared with each other."),
-    "grpo": ("GRPO", "Like RLOO, with each group of responses scaled by its own spread."),
-    "online_dpo": ("Online DPO", "DPO on pairs of fresh responses, which the reward model puts in order."),
+    "rloo": (
+        gettext_noop("RLOO"),
+        gettext_noop("Like PPO without a value model: responses to one prompt are compared with each other."),
+    ),
+    "grpo": (
+        gettext_noop("GRPO"),
+        gettext_noop("Like RLOO, with each group of responses scaled by its own spread."),
+    ),
+    "online_dpo": (
+        gettext_noop("Online DPO"),
+        gettext_noop("DPO on pairs of fresh responses, which the reward model puts in order."),
+    ),
     "rejection": (
-        "Rejection sampling",
-        "Answers each prompt many times, keeps the best by reward, and imitates those.",
+        gettext_noop("Rejection sampling"),
+        gettext_noop("Answers each prompt many times, keeps the best by reward, and imitates those."),
     ),
     "sft": ("SFT", "Imitates the responses that raters preferred."),
     "sample": ("Sampling", "Writes responses with one or several models."),

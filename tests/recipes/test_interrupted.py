@@ -40,6 +40,9 @@ PPO = {
     "value_learning_rate": 0.01,
     "save_every": 10,
     "kl_target": 1.0,
+    "reward_scaling": "running",
+    "alarm_window": 4,
+    "terms": [{"rule": "repetition_penalty", "limit": 1}],
 }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +27,6 @@ from training.recipes.spec import OnlineTrlSpec
 from training.recipes.trl_run import RunCallback
 
 WATCH_FILE = "watch.json"
-RewardFunction = Callable[..., list[float]]
 
 
 def online_arguments(spec: OnlineTrlSpec, run: Run) -> dict[str, Any]:
@@ -81,12 +79,11 @@ class Rater:
     """The reward function that the trainer calls; it keeps what it saw for the callback."""
 
     def __init__(
-        self, spec: OnlineTrlSpec, scorer: Scorer, prompts: list[PromptRow], tokenizer: Any, ends: list[int]
+        self, spec: OnlineTrlSpec, scorer: Scorer, prompts: list[PromptRow], ends: list[int]
     ) -> None:
         self.spec = spec
         self.scorer = scorer
         self.prompts = prompts
-        self.tokenizer = tokenizer
         self.ends = set(ends)
         self.scores: list[float] = []
         self.tokens: list[list[int]] = []
@@ -102,7 +99,7 @@ class Rater:
         """What each response is worth; named columns as TRL's trainers pass them."""
         tokens = [self.cut(ids) for ids in completion_ids]
         responses = [
-            Response(said[0]["content"].strip(), len(ids), ids[-1:] != [] and ids[-1] in self.ends)
+            Response(said[0]["content"].strip(), len(ids), bool(ids) and ids[-1] in self.ends)
             for said, ids in zip(completions, tokens, strict=True)
         ]
         scores = self.scorer.score([self.prompts[index] for index in place], responses)

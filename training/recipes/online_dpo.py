@@ -34,7 +34,7 @@ def train(spec: OnlineDpoSpec, run: Run) -> Outcome:
     prompts = read_prompts(run.directory / spec.data.train)
     ends = end_tokens(model, tokenizer)
 
-    rater = Rater(spec, make_scorer(run, spec), prompts, tokenizer, ends)
+    rater = Rater(spec, make_scorer(run, spec), prompts, ends)
     callback = PairCallback(run, tokenizer, room, rater)
     trainer = PairTrainer(
         model=model,

@@ -26,7 +26,7 @@ def train(spec: RlooSpec, run: Run) -> Outcome:
     prompts = read_prompts(run.directory / spec.data.train)
     ends = end_tokens(model, tokenizer)
 
-    rater = Rater(spec, make_scorer(run, spec), prompts, tokenizer, ends)
+    rater = Rater(spec, make_scorer(run, spec), prompts, ends)
     callback = OnlineCallback(run, tokenizer, room, rater)
     trainer = RLOOTrainer(
         model=model,

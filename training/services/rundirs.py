@@ -179,7 +179,7 @@ def prepare_learning(run: TrainingRun) -> dict[str, Any]:
     if needs_reward_model(run.recipe):
         reward_model = resolve_reward_model(run)
         if reward_model is None:
-            raise PrepareError("bad_model", NO_REWARD_MODEL.format(recipe=run.recipe))
+            raise PrepareError("bad_model", NO_REWARD_MODEL % {"recipe": run.recipe})
         parts["reward_model"] = place_model(run, "reward", reward_model)
         if run.settings.get("backbone") == "shared":
             place_adapter(run, "reward", reward_model)

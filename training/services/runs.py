@@ -9,6 +9,7 @@ from django.conf import settings as site
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 from pydantic import BaseModel
 
 from rating.models import ModelVersion, Project, User
@@ -135,7 +136,7 @@ def queue_run(
     policy = policy or user_model(project)
     check_parts(project, recipe, purpose, snapshot, policy, after)
     if needs_reward_model(recipe) and not has_reward_model(project, after):
-        raise RunError([("reward_model", NO_REWARD_MODEL.format(recipe=recipe))])
+        raise RunError([("reward_model", gettext(NO_REWARD_MODEL) % {"recipe": recipe})])
     with transaction.atomic():
         return TrainingRun.objects.create(
             project=project,
@@ -151,8 +152,8 @@ def queue_run(
         )
 
 
-NO_REWARD_MODEL = (
-    "{recipe} needs a reward model: run the recipe `reward` first, or put it before {recipe} in the plan."
+NO_REWARD_MODEL = gettext_noop(
+    "%(recipe)s needs a reward model: run the recipe `reward` first, or put it before %(recipe)s in the plan."
 )
 NO_POLICY = "The project has no user model yet: add a base model and promote it first."
 
@@ -253,7 +254,7 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
             problems += [(f"{where}.{field}", message) for field, message in error.problems]
             continue
         if needs_reward_model(step["recipe"]) and not reward_made:
-            message = NO_REWARD_MODEL.format(recipe=step["recipe"])
+            message = gettext(NO_REWARD_MODEL) % {"recipe": step["recipe"]}
             problems.append((f"{where}.reward_model", message))
         reward_made = reward_made or step["recipe"] == "reward"
         steps.append({"recipe": step["recipe"], "settings": settings})
