@@ -37,6 +37,22 @@ class Folder:
             timeout=240,
         )
 
+    def run_here(self) -> int:
+        """Run in this process, which has imported torch already; returns the exit status."""
+        import torch
+
+        from training.recipes.run import main
+
+        handler, environment = signal.getsignal(signal.SIGTERM), dict(os.environ)
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        try:
+            return main([str(self.path / "spec.json")])
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            torch.use_deterministic_algorithms(False)
+            os.environ.clear()
+            os.environ.update(environment)
+
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         with (self.path / "log").open("ab") as log:
             return subprocess.Popen(

@@ -98,8 +98,7 @@ def gradient_norm(policy, loss) -> float:
 def test_rloo_first_gradient_by_hand(online, tiny_model: Path) -> None:
     """-mean(A log p) with A = r - mean of the others' r; the KL is 0 while policy and reference agree."""
     run = online("rloo", recipe="rloo", steps=1, samples_per_prompt=3, batch_size=6, **EVERY_WEIGHT)
-    done = run.run()
-    assert done.returncode == 0, done.stderr
+    assert run.run_here() == 0
     policy, tokenizer = load(tiny_model)
     rows = rollout(policy, tokenizer, 0, 3)
     scores = score(run, tokenizer, rows)
@@ -119,8 +118,7 @@ def test_grpo_second_loss_by_hand(online, tiny_model: Path) -> None:
     """The advantages of a group sum to 0, so that the loss of step 2 is beta times the KL (eq. 3 and 4)."""
     settings = {"samples_per_prompt": 2, "batch_size": 8, "beta": 0.5, **EVERY_WEIGHT}
     run = online("grpo", recipe="grpo", steps=2, save_every=1, **settings)
-    done = run.run()
-    assert done.returncode == 0, done.stderr
+    assert run.run_here() == 0
     assert run.values(1)["loss"] == pytest.approx(0, abs=1e-5)
     after, tokenizer = load(run.path / "checkpoints/checkpoint-1")
     start, _ = load(tiny_model)
@@ -139,8 +137,7 @@ def test_online_dpo_second_loss_by_hand(online, tiny_model: Path) -> None:
     """Step 1 is ln 2; step 2 is DPO's equation 7 on two fresh responses, ordered by their scores."""
     settings = {"batch_size": 4, "beta": 0.3, **EVERY_WEIGHT}
     run = online("online_dpo", recipe="online_dpo", steps=2, save_every=1, **settings)
-    done = run.run()
-    assert done.returncode == 0, done.stderr
+    assert run.run_here() == 0
     assert run.values(1)["loss"] == pytest.approx(math.log(2), abs=1e-5)
     after, tokenizer = load(run.path / "checkpoints/checkpoint-1")
     start, _ = load(tiny_model)

@@ -96,8 +96,7 @@ def test_first_step_by_hand(folder, tiny_model: Path) -> None:
     }
     run = folder("hand", {**SPEC, **changes}, {**FILES, "data/texts.jsonl": [text]})
     write_reward_model(run.path / "models/reward", tiny_model)
-    done = run.run()
-    assert done.returncode == 0, done.stderr
+    assert run.run_here() == 0
     values = run.values(1)
     reward, policy_loss, value_loss = first_step(run.path, tiny_model)
     assert values["reward"] == pytest.approx(reward, abs=1e-5)
@@ -157,8 +156,7 @@ def test_two_reward_models_and_a_reward_scaled_by_its_past(folder, tiny_model: P
     run = folder("safe", {**SPEC, **changes}, {"data/prompts.jsonl": rows})
     write_reward_model(run.path / "models/reward", tiny_model)
     write_reward_model(run.path / "models/safety", tiny_model, seed=5)
-    done = run.run()
-    assert done.returncode == 0, done.stderr
+    assert run.run_here() == 0
     result = run.result()
     assert result["status"] == "succeeded"
     assert 1 < result["step"] < 12

@@ -22,10 +22,11 @@ def test_a_shared_backbone_learns_like_separate_models(folder, tiny_model: Path)
     separate = folder("separate", {**SHARED, "backbone": "separate", "steps": 1}, FILES)
     for run in (shared, cancelled, separate):
         write_adapted_reward_model(run.path / "models/reward", tiny_model)
-    processes = [cancelled.start(), separate.start()]
-    cancelled.wait_for(processes[0], "progress", 2)
+    process = cancelled.start()
+    assert separate.run_here() == 0
+    cancelled.wait_for(process, "progress", 2)
     (cancelled.path / "cancel").touch()
-    assert [process.wait() for process in processes] == [0, 0], (cancelled.path / "log").read_text()
+    assert process.wait() == 0, (cancelled.path / "log").read_text()
     assert cancelled.result()["status"] == "cancelled"
     (cancelled.path / "cancel").unlink()
     runs = [shared.start(), cancelled.start()]
@@ -57,7 +58,7 @@ def check_output(run, tiny_model: Path) -> None:
 def test_a_reward_model_from_another_base_is_refused(folder, tiny_model: Path) -> None:
     run = folder("other", SHARED, FILES)
     write_adapted_reward_model(run.path / "models/reward", tiny_model, noise=0.01)
-    assert run.run().returncode == 1
+    assert run.run_here() == 1
     error = run.result()["error"]
     assert error["code"] == "bad_model"
     assert "model.layers.1.mlp.up_proj.weight is not the policy's" in error["message"]
