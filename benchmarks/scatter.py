@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from training.charts import nice_ticks
+
 Point = tuple[float, float]
 Place = Callable[[Point], str]
 
 WIDTH, HEIGHT = 720, 440
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 20, 52
-COLOURS = ("#3569b8", "#c2410c", "#15803d", "#9333ea", "#b45309", "#0e7490", "#be123c")
+LEFT, RIGHT, TOP, BOTTOM = 64, 172, 20, 52
+COLOURS = ("#3569b8", "#c2410c", "#15803d", "#9333ea", "#db2777", "#0e7490", "#a16207")
 GREY = "#808080"
 FONT = f'font-family="system-ui, sans-serif" font-size="13" fill="{GREY}"'
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4", "10 4", "4 4")
@@ -81,9 +83,10 @@ def axes(x_label: str, y_label: str, x_high: float, low: float, high: float, pla
         f'<text x="{(left + right) / 2}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x_label)}</text>',
         f"<text {turned}>{escape(y_label)}</text>",
     ]
-    for index in range(6):
-        x, y = x_high * index / 5, low + (high - low) * index / 5
-        at_x, at_y = place((x, low)).split(",")[0], place((0, y)).split(",")[1]
-        parts.append(f'<text x="{at_x}" y="{bottom + 18}" text-anchor="middle">{x:.3g}</text>')
-        parts.append(f'<text x="{left - 8}" y="{at_y}" text-anchor="end" dy="4">{y:.2f}</text>')
+    for x in nice_ticks(0, x_high, 6)[:-1]:
+        at = place((x, low)).split(",")[0]
+        parts.append(f'<text x="{at}" y="{bottom + 18}" text-anchor="middle">{x:g}</text>')
+    for y in nice_ticks(low, high, 6)[1:-1]:
+        at = place((0, y)).split(",")[1]
+        parts.append(f'<text x="{left - 8}" y="{at}" text-anchor="end" dy="4">{y:.2f}</text>')
     return parts
