@@ -35,6 +35,15 @@ SMALLEST = {
         "model": "models/policy",
         "reward_model": "models/reward",
     },
+    **{
+        name: {
+            "recipe": name,
+            "data": {"train": "data/train.jsonl"},
+            "model": "models/policy",
+            "reward_model": "models/reward",
+        }
+        for name in ("rloo", "grpo", "online_dpo", "rejection")
+    },
     "sample": {"recipe": "sample", "data": {"prompts": "data/p.jsonl"}, "models": {"candidate": "models/c"}},
 }
 
@@ -80,7 +89,7 @@ def test_constants_name_what_the_events_and_errors_are_called() -> None:
 def test_what_is_no_specification_is_refused() -> None:
     assert "object" in problems([1])[""]
     assert ", ".join(RECIPES) in problems({})["recipe"]
-    assert "'grpo' is unknown" in problems({"recipe": "grpo"})["recipe"]
+    assert "'magic' is unknown" in problems({"recipe": "magic"})["recipe"]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +154,25 @@ def test_what_is_no_specification_is_refused() -> None:
         ("simpo", {"gamma": 1}, "gamma", "did you mean gamma_ratio?"),
         ("ppo", {"minibatch_size": 5}, "minibatch_size", "divide"),
         ("ppo", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("ppo", {"backbone": "shared", "train": {"kind": "all"}}, "backbone", "needs train.kind lora"),
+        ("rloo", {"beta": 0}, "beta", "greater than 0"),
+        ("rloo", {"samples_per_prompt": 1}, "samples_per_prompt", "greater than or equal to 2"),
+        ("grpo", {"beta": 0}, "beta", "greater than 0"),
+        ("grpo", {"batch_size": 7}, "batch_size", "divide prompts_per_step times samples_per_prompt (128)"),
+        ("grpo", {"loss_type": "sapo"}, "loss_type", "grpo"),
+        ("online_dpo", {"batch_size": 7}, "batch_size", "divide prompts_per_step"),
+        ("online_dpo", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("rejection", {"samples_per_prompt": 0}, "samples_per_prompt", "greater than or equal to 1"),
+        ("rejection", {"kept": "../best.jsonl"}, "kept", ".."),
+        ("rejection", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("ppo", {"stop_on": ["nan"]}, "stop_on.0", "kl_budget"),
+        ("ppo", {"terms": [{"rule": "contains"}]}, "terms.0", "needs a pattern"),
+        ("ppo", {"terms": [{"rule": "contains", "pattern": "("}]}, "terms.0", "not a regular expression"),
+        ("ppo", {"terms": [{"rule": "length_penalty"}]}, "terms.0", "needs a limit"),
+        ("ppo", {"terms": [{"rule": "ends_properly", "limit": 3}]}, "terms.0", "takes no limit"),
+        ("ppo", {"terms": [{"rule": "kindness"}]}, "terms.0.rule", "ends_properly"),
+        ("ppo", {"pretraining": {"file": "/etc/passwd"}}, "pretraining.file", "relative"),
+        ("ppo", {"safety_threshold": 1.5}, "safety_threshold", "less than 1"),
         ("sample", {"models": {}}, "models", "at least 1"),
         ("sample", {"models": {"a b": "x"}}, "models.a b", "match"),
         ("sample", {"temperature": -1}, "temperature", "greater than or equal to 0"),

@@ -13,6 +13,7 @@ from tests.recipes.conftest import (  # noqa: E402  # after importorskip
     prompt_rows,
     run_together,
     user,
+    write_reward_model,
 )
 
 pytestmark = [pytest.mark.recipes, pytest.mark.timeout(1000)]
@@ -90,3 +91,49 @@ def check_scores(run, folder, model: Path) -> None:
     assert run_together(more, scored) == [0, 0]
     rows = [json.loads(line) for line in (scored.path / "output/samples.jsonl").read_text().splitlines()]
     assert all(row["reward_deviation"] > 0 for row in rows)
+
+
+ONLINE = {"steps": 2, "max_new_tokens": 4, "max_length": 64, "learning_rate": 0.02, "save_every": 50}
+GROUPS = {"prompts_per_step": 2, "samples_per_prompt": 2, "batch_size": 4}
+LORA = {"kind": "lora", "r": 2, "targets": ["q_proj"]}
+ONLINE_CASES = {
+    "grpo-last": {"recipe": "grpo", **GROUPS, "train": LAST},
+    "rloo-all": {"recipe": "rloo", **GROUPS, "train": {"kind": "all"}},
+    "rloo-rslora": {"recipe": "rloo", **GROUPS, "train": {**LORA, "variant": "rslora"}},
+    "grpo-on": {"recipe": "grpo", **GROUPS, "train": ADAPTER},
+    "online_dpo-last": {"recipe": "online_dpo", "prompts_per_step": 2, "batch_size": 2, "train": LAST},
+    "ppo-dora": {"recipe": "ppo", "rollout_batch_size": 4, "train": {**LORA, "variant": "dora"}},
+    "ppo-last": {"recipe": "ppo", "rollout_batch_size": 4, "train": LAST},
+}
+
+
+def test_online_recipes_start_where_the_adapter_left_off(folder, tiny_model: Path) -> None:
+    """They begin with an adapter over a base: merged, or trained on. The KL is measured from there, not from
+    the base.
+    """
+    prompts = {"data/train.jsonl": prompt_rows(4)}
+    demonstrations = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in PAIRS]
+    sft = {**SETTINGS, "recipe": "sft", "train": {**ADAPTER, "alpha": 64}}
+    start = folder("start", sft, {"data/train.jsonl": demonstrations})
+    assert run_together(start) == [0]
+    model, data = str(start.path / "output"), {"train": "data/train.jsonl"}
+    shared = {**ONLINE, "data": data, "model": model, "reward_model": "models/reward"}
+    rejection = {"recipe": "rejection", "samples_per_prompt": 2, "max_steps": 2, "train": ADAPTER}
+    rejection |= {name: shared[name] for name in shared if name not in ("steps",)}
+    runs = {
+        name: folder(
+            name, {**shared, **case, **({"minibatch_size": 4} if "ppo" in name[:3] else {})}, prompts
+        )
+        for name, case in ONLINE_CASES.items()
+    }
+    runs["rejection-on"] = folder("rejection-on", rejection, prompts)
+    for run in runs.values():
+        write_reward_model(run.path / "models/reward", tiny_model)
+    statuses = run_together(*runs.values())
+    assert statuses == [0] * len(runs), {name: run.result()["error"] for name, run in runs.items()}
+    for name in ONLINE_CASES:
+        assert runs[name].values(1)["kl"] == pytest.approx(0, abs=1e-4), name
+        assert abs(runs[name].values(2)["kl"]) > 1e-4, name
+    assert (runs["rejection-on"].path / "output/adapter_config.json").is_file()
+    assert not (runs["grpo-on"].path / "output/model.safetensors").exists()
+    assert runs["grpo-last"].result()["kind"] == "policy"

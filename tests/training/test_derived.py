@@ -7,7 +7,8 @@ import pytest
 from tests.factories import completions_of, make_item, make_judgment
 from training.models import DatasetSnapshot
 from training.services.derived import derive_rows
-from training.services.rundirs import PrepareError, prepare_run_directory
+from training.services.model_files import PrepareError
+from training.services.rundirs import prepare_run_directory
 from training.services.runs import queue_run
 from training.services.snapshots import freeze_snapshot
 

@@ -14,12 +14,12 @@ from tests.factories import make_prompt, make_user
 from tests.hostile import RAW, STORED, UNSTORED, faults_of, fit, get, post
 from tests.training.rows import make_evaluation, make_rival, make_run
 from training.models import RunEvent, Trigger
+from training.recipe_words import TRAINABLE
 from training.recipes.spec import RECIPES
 from training.services.events import store_new_events
 from training.services.outcomes import settle_run
 from training.services.promotions import undo_promotion
 from training.services.sampling import store_responses
-from training.settings_form import TRAINABLE
 
 pytestmark = pytest.mark.django_db
 TEXTS = list(RAW.values())

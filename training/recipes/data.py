@@ -90,6 +90,7 @@ class Demonstration:
 class PromptRow:
     id: str
     prompt: Messages
+    tags: tuple[str, ...] = ()
 
 
 Row = TypeVar("Row", Preference, Demonstration, Ranking, RatedResponse, Thumb)
@@ -180,7 +181,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 
 
 def read_prompts(path: Path) -> list[PromptRow]:
-    """Rows {"id", "prompt"}; ids are texts and unique. Raises RecipeError bad_data naming file and line."""
+    """Rows {"id", "prompt", "tags"?}; ids are unique. Raises RecipeError bad_data naming file and line."""
     rows: dict[str, PromptRow] = {}
     for where, row in read_lines(path):
         name = row.get("id")
@@ -188,8 +189,16 @@ def read_prompts(path: Path) -> list[PromptRow]:
             raise bad_data(f"{where}: id must be a text that names the prompt")
         if name in rows:
             raise bad_data(f"{where}: id {name!r} was used before")
-        rows[name] = PromptRow(name, read_messages(row, "prompt", where))
+        rows[name] = PromptRow(name, read_messages(row, "prompt", where), read_tags(row, where))
     return list(rows.values())
+
+
+def read_tags(row: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Short words about a prompt, for example `safety`; none where the row has none."""
+    tags = row.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise bad_data(f'{where}: tags must be a list of texts, for example ["safety"]')
+    return tuple(tags)
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

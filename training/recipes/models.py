@@ -112,9 +112,9 @@ def load_policy(
     return model
 
 
-def load_scorer(run: Run, name: str, tokenizer: Any) -> Any:
+def load_scorer(run: Run, name: str, tokenizer: Any, *, train: Trained | None = None) -> Any:
     """A reward model with one score: its first, the mean of the members where it has several."""
-    model = load_heads(run, name, tokenizer)
+    model = load_heads(run, name, tokenizer, train=train)
     keep_first_score(model, read_heads(model.config))
     return model
 

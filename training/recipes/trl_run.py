@@ -25,6 +25,7 @@ from training.recipes.spec import (
     OrpoSpec,
     RankingRewardSpec,
     RatingRewardSpec,
+    RejectionSpec,
     RewardSpec,
     SftSpec,
     SimpoSpec,
@@ -38,7 +39,15 @@ from training.recipes.trainable import (
 )
 
 SupervisedRecipe = (
-    SftSpec | RewardSpec | RankingRewardSpec | RatingRewardSpec | DpoSpec | KtoSpec | OrpoSpec | SimpoSpec
+    SftSpec
+    | RewardSpec
+    | RankingRewardSpec
+    | RatingRewardSpec
+    | DpoSpec
+    | KtoSpec
+    | OrpoSpec
+    | SimpoSpec
+    | RejectionSpec
 )
 RENAMED = {
     "rewards/accuracies": "accuracy",
@@ -123,9 +132,9 @@ class RunCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        check_world(self.spec.processes, args.world_size)
+        check_world(getattr(self.spec, "processes", 1), args.world_size)
         check_trained(kwargs["model"], self.spec)
-        if self.spec.patience is not None:
+        if getattr(self.spec, "patience", None) is not None:
             self.best = Best(self.run, self.spec, self.resumed_from)
         self.budget = budget_of(kwargs["model"], state.max_steps)
         if self.budget and self.resumed_from is not None:
@@ -194,10 +203,9 @@ class RunCallback(TrainerCallback):
         self.run.emit_values("metrics", step, values)
         self.metrics = {name: float(value) for name, value in values.items()}
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise RecipeError(
-                "nan_loss",
-                f"The loss or its gradient is not finite at step {step}: try a lower learning_rate.",
-            )
+            message = f"The loss or its gradient is not finite at step {step}: try a lower learning_rate."
+            self.run.emit("warning", alarm="nan", message=message)
+            raise RecipeError("nan_loss", message)
         self.losses.append(logs["loss"])
         self.check_stuck(STUCK_LOGS)
 
@@ -205,14 +213,15 @@ class RunCallback(TrainerCallback):
         """A preference loss that stays at ln 2 gives both responses the same score: nothing is learned."""
         recent = self.losses[-count:]
         compares = self.spec.recipe in ("reward", "reward_ranking") or (
-            self.spec.recipe == "dpo" and self.spec.loss_type in ("sigmoid", "robust", "cdpo")
+            self.spec.recipe in ("dpo", "online_dpo") and self.spec.loss_type in ("sigmoid", "robust", "cdpo")
         )
         if compares and len(recent) == count and all(abs(loss - LN2) < STUCK_TOLERANCE for loss in recent):
-            raise RecipeError(
-                "stuck_loss",
+            message = (
                 "The loss stays at ln 2 (0.6931): chosen and rejected score the same, so nothing is learned. "
-                "Look at the pairs (are both responses the same?) or raise the learning_rate.",
+                "Look at the pairs (are both responses the same?) or raise the learning_rate."
             )
+            self.run.emit("warning", alarm="stuck_loss", message=message)
+            raise RecipeError("stuck_loss", message)
 
     def measure(self, model: Any, step: int) -> None:
         if self.evaluate is not None:

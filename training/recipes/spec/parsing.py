@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 
 from training.recipes.spec.parts import TRAINED, Part
 from training.recipes.spec.preferences import DpoSpec, KtoSpec, OrpoSpec, SimpoSpec
-from training.recipes.spec.reinforcement import PpoSpec
+from training.recipes.spec.reinforcement import GrpoSpec, OnlineDpoSpec, PpoSpec, RlooSpec
+from training.recipes.spec.rejection import RejectionSpec
 from training.recipes.spec.rewards import RankingRewardSpec, RatingRewardSpec, RewardSpec
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec
@@ -34,6 +35,10 @@ Spec = (
     | OrpoSpec
     | SimpoSpec
     | PpoSpec
+    | RlooSpec
+    | GrpoSpec
+    | OnlineDpoSpec
+    | RejectionSpec
     | SampleSpec
 )
 RECIPES: dict[str, type[Spec]] = {
@@ -46,6 +51,10 @@ RECIPES: dict[str, type[Spec]] = {
     "orpo": OrpoSpec,
     "simpo": SimpoSpec,
     "ppo": PpoSpec,
+    "rloo": RlooSpec,
+    "grpo": GrpoSpec,
+    "online_dpo": OnlineDpoSpec,
+    "rejection": RejectionSpec,
     "sample": SampleSpec,
 }
 
