@@ -33,6 +33,7 @@ HTTPS = env.bool("RATCHET_HTTPS", default=False)
 HOME = Path(env.str("RATCHET_HOME", default=str(BASE_DIR / "var"))).resolve()
 SNAPSHOTS_DIR = HOME / "snapshots"
 RUNS_DIR = HOME / "runs"
+REFERENCE_CACHE_DIR = HOME / "reference-cache"
 TRAINING_THREADS = env.int("RATCHET_TRAINING_THREADS", default=os.cpu_count() or 1)
 HF_TOKEN = env.str("HF_TOKEN", default="")
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]

@@ -25,7 +25,15 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
             "loss/value": _("value"),
         },
     ),
-    (_("Reward"), {"reward": _("reward"), "rewards/chosen": _("chosen"), "rewards/rejected": _("rejected")}),
+    (
+        _("Reward"),
+        {
+            "reward": _("reward"),
+            "reward/length_controlled": _("at the start's length"),
+            "rewards/chosen": _("chosen"),
+            "rewards/rejected": _("rejected"),
+        },
+    ),
     (_("Reward margin"), {"rewards/margins": _("training"), "eval/rewards/margins": _("held out")}),
     (
         _("Accuracy"),
@@ -33,11 +41,22 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
             "accuracy": _("training"),
             "eval/accuracy": _("held out"),
             "eval/length_accuracy": _("longer one, held out"),
+            "eval/matched_accuracy": _("held out, of equal length"),
+        },
+    ),
+    (
+        _("Accuracy by strength, held out"),
+        {
+            "eval/significantly/accuracy": _("significantly"),
+            "eval/better/accuracy": _("better"),
+            "eval/slightly/accuracy": _("slightly"),
+            "eval/negligibly/accuracy": _("negligibly"),
         },
     ),
     (_("Token accuracy"), {"token_accuracy": _("training"), "eval/token_accuracy": _("held out")}),
     (_("KL to the start (nats)"), {"kl": _("per response")}),
     (_("Entropy (nats)"), {"entropy": _("per token"), "eval/entropy": _("held out")}),
+    (_("Diversity (share of token pairs that are distinct)"), {"distinct_2": _("responses of a step")}),
     (_("Response length (tokens)"), {"response_length": _("mean")}),
     (_("Learning rate"), {"learning_rate": _("learning rate")}),
 )

@@ -12,11 +12,11 @@ from django.utils.translation import gettext, ngettext, pgettext
 from rating.models import Judgment, ModelVersion, Project
 from training.models import DatasetSnapshot, Evaluation, Promotion, RunEvent, TrainingRun, Trigger
 from training.numbers import localize_count
+from training.recipe_words import recipe_title
 from training.services.evaluations import EvaluationResult, evaluation_results
 from training.services.triggers import TriggerProgress, trigger_progress
 from training.services.versions import user_model
 from training.services.workers import TrainerStatus, trainer_status
-from training.settings_form import recipe_title
 
 ACTIVE = (TrainingRun.State.QUEUED, TrainingRun.State.RUNNING)
 LAST_RUNS = 10

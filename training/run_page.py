@@ -15,11 +15,12 @@ from training.curves import draw_curves, last_evaluation, read_curves, read_samp
 from training.explanations import explain_error
 from training.glance import time_left
 from training.models import Evaluation, RunEvent, TrainingRun
+from training.recipe_words import TRAINABLE, recipe_purpose, recipe_title
 from training.recipes.spec import RECIPES
 from training.services.claims import NOTE
 from training.services.runs import CANCELLATIONS, settable_fields
 from training.services.sentences import Sentence, retell
-from training.settings_form import TRAINABLE, default_of, recipe_purpose, recipe_title, show_value
+from training.settings_form import default_of, show_value
 
 LOG_FILE = "log.txt"
 TAIL_LINES = 200

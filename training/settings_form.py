@@ -14,16 +14,23 @@ from pydantic.fields import FieldInfo
 
 from training.numbers import localize_count
 from training.recipes.spec import RECIPES, TRAINED, name_trained
-from training.services.runs import RunError, check_settings, settable_fields, settable_probe_fields
+from training.services.runs import RunError, check_settings, settable_fields, settable_part_fields
 from training.services.sentences import retell
 
-# What a person can start; `sample` is queued by evaluations and by requests for responses.
-TRAINABLE = ("reward", "dpo", "ppo", "sft")
 COMMON = {
     "sft": ("learning_rate", "epochs", "batch_size"),
-    "reward": ("learning_rate", "epochs", "batch_size", "use_margin"),
+    "reward": ("learning_rate", "epochs", "batch_size", "margins"),
+    "reward_ranking": ("learning_rate", "epochs", "batch_size", "loss"),
+    "reward_rating": ("learning_rate", "epochs", "batch_size", "loss"),
     "dpo": ("learning_rate", "epochs", "batch_size", "beta"),
+    "kto": ("learning_rate", "epochs", "batch_size", "beta"),
+    "orpo": ("learning_rate", "epochs", "batch_size", "beta"),
+    "simpo": ("learning_rate", "epochs", "batch_size", "beta", "gamma_ratio"),
     "ppo": ("learning_rate", "steps", "rollout_batch_size", "kl_coefficient", "max_new_tokens"),
+    "rloo": ("learning_rate", "steps", "prompts_per_step", "samples_per_prompt", "beta", "max_new_tokens"),
+    "grpo": ("learning_rate", "steps", "prompts_per_step", "samples_per_prompt", "beta", "max_new_tokens"),
+    "online_dpo": ("learning_rate", "steps", "prompts_per_step", "beta", "max_new_tokens"),
+    "rejection": ("samples_per_prompt", "keep", "learning_rate", "epochs", "batch_size", "max_new_tokens"),
 }
 TRAINED_WORDS = {
     "all": gettext_lazy("every weight"),
@@ -33,24 +40,6 @@ TRAINED_WORDS = {
     "qlora": gettext_lazy("QLoRA: an adapter over a 4-bit model (CUDA)"),
     "prompt": gettext_lazy("prompt tuning: virtual tokens"),
     "prefix": gettext_lazy("prefix tuning: virtual keys and values"),
-}
-RECIPE_WORDS = {
-    "reward": (
-        gettext_noop("Reward model"),
-        gettext_noop("Learns from the preferences to score a response. PPO needs one."),
-    ),
-    "dpo": (
-        gettext_noop("DPO"),
-        gettext_noop("Fine-tunes the policy on the preferences directly, without a reward model."),
-    ),
-    "ppo": (
-        gettext_noop("PPO"),
-        gettext_noop(
-            "The policy writes responses, the reward model scores them, the policy follows the score."
-        ),
-    ),
-    "sft": (gettext_noop("SFT"), gettext_noop("Imitates the responses that raters preferred.")),
-    "sample": (gettext_noop("Sampling"), gettext_noop("Writes responses with one or several models.")),
 }
 # By the marks of pydantic's bounds, the lower one first.
 BOUNDS = {
@@ -79,16 +68,6 @@ VALUE_PROBLEMS = (
 )
 
 
-def recipe_title(recipe: str) -> str:
-    """What a recipe does, in a word or two; its name for one that is not known."""
-    return gettext(RECIPE_WORDS[recipe][0]) if recipe in RECIPE_WORDS else recipe
-
-
-def recipe_purpose(recipe: str) -> str:
-    """What a recipe does, in a sentence; empty for one that is not known."""
-    return gettext(RECIPE_WORDS[recipe][1]) if recipe in RECIPE_WORDS else ""
-
-
 def read_value(text: str) -> Any:
     """A form's text as the number it is, else the text itself."""
     for read in (int, float):
@@ -105,6 +84,12 @@ def unwrap(annotation: Any) -> tuple[Any, bool]:
         rest = [arg for arg in get_args(annotation) if arg is not type(None)]
         return (rest[0] if len(rest) == 1 else annotation), len(rest) < len(get_args(annotation))
     return annotation, False
+
+
+def is_list_of_parts(annotation: Any) -> bool:
+    """Whether the setting is a list of objects, which a person writes as JSON."""
+    item = next(iter(get_args(annotation)), None)
+    return get_origin(annotation) is list and isinstance(item, type) and issubclass(item, BaseModel)
 
 
 def describe_field(name: str, info: FieldInfo, *, optional: bool) -> str:
@@ -156,6 +141,8 @@ def show_value(value: Any) -> str:
         return pgettext("value of a setting", "yes") if value else pgettext("value of a setting", "no")
     if isinstance(value, BaseModel):
         return pgettext("value of a setting", "on")
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or pgettext("value of a setting", "none")
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
@@ -198,13 +185,21 @@ class SettingsForm(forms.Form):
             return
         if inner is bool:
             field = forms.BooleanField(required=False, initial=info.default)
+        elif is_list_of_parts(inner):
+            field = forms.JSONField(required=False, initial=info.default)
+            field.widget.attrs |= {"rows": 3, "spellcheck": "false"}
         elif get_origin(inner) is Literal:
             field = forms.ChoiceField(choices=[(c, c) for c in get_args(inner)], initial=info.default)
         else:
             default = default_of(name, info)
-            shown = "" if default is None else show_value(default)
+            shown = "" if default in (None, []) else show_value(default)
             field = forms.CharField(
-                required=not optional and name != "threads" and default != "", initial=shown, max_length=1000
+                required=not optional
+                and name != "threads"
+                and get_origin(inner) is not list
+                and default != "",
+                initial=shown,
+                max_length=1000,
             )
             if inner in (int, float):
                 field.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
@@ -295,9 +290,13 @@ class SettingsForm(forms.Form):
                 return None
             return {part: self.value_of(f"{name}.{part}", cleaned) for part in part_names(name, inner)}
         value = cleaned.get(name)
+        if is_list_of_parts(inner):
+            return value or []
         if not isinstance(value, str) or get_origin(inner) is Literal:
             return value
         text = value.strip()
+        if not text and get_origin(inner) is list:
+            return []
         if not text:
             return None if optional else default_of(name, self.infos[name])
         if inner in (int, float):
@@ -319,7 +318,7 @@ def drop_general(problems: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def part_names(name: str, part: type[BaseModel]) -> list[str]:
     """The fields of a part that may be set."""
-    return settable_probe_fields() if name == "probes" else list(part.model_fields)
+    return settable_part_fields(name, part)
 
 
 def default_of(name: str, info: FieldInfo) -> Any:
@@ -336,7 +335,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {prefix + name: True, **flatten(value, f"{prefix}{name}.")}
         elif isinstance(value, list):
-            flat[prefix + name] = ", ".join(map(str, value))
+            parts = any(isinstance(item, Mapping) for item in value)
+            flat[prefix + name] = value if parts else ", ".join(map(str, value))
         elif isinstance(value, bool):
             flat[prefix + name] = value
         else:

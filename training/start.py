@@ -10,10 +10,11 @@ from rating.models import ModelVersion, Project, User
 from training.estimates import RunEstimate, estimate_run
 from training.forms import FREEZE, RunForm
 from training.models import DatasetSnapshot, TrainingRun, Trigger
+from training.recipe_words import TRAINABLE, recipe_purpose, recipe_title
 from training.services.runs import RunError, check_plan, queue_run
 from training.services.snapshots import SnapshotError, freeze_snapshot
 from training.services.versions import newest_reward_version, user_model
-from training.settings_form import TRAINABLE, SettingsForm, recipe_purpose, recipe_title
+from training.settings_form import SettingsForm
 
 
 class StartForm:

@@ -22,10 +22,10 @@ from training.services.claims import (
     renew_lease,
 )
 from training.services.events import store_new_events
+from training.services.model_files import PrepareError
 from training.services.outcomes import read_result, settle_run
 from training.services.rundirs import (
     DirectoryBusyError,
-    PrepareError,
     lock_directory,
     name_os_error,
     prepare_run_directory,

@@ -40,6 +40,22 @@ class Folder:
             timeout=240,
         )
 
+    def run_here(self) -> int:
+        """Run in this process, which has imported torch already; returns the exit status."""
+        import torch
+
+        from training.recipes.run import main
+
+        handler, environment = signal.getsignal(signal.SIGTERM), dict(os.environ)
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        try:
+            return main([str(self.path / "spec.json")])
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            torch.use_deterministic_algorithms(False)
+            os.environ.clear()
+            os.environ.update(environment)
+
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         with (self.path / "log").open("ab") as log:
             return subprocess.Popen(
@@ -132,6 +148,23 @@ def close_bench(process: subprocess.Popen[str], log: Path) -> None:
     shutil.rmtree(log.parent)
 
 
+def run_all(folders: list[Folder], **environment: str) -> None:
+    """Run each folder through the command line's main, one after the other in one process: torch comes
+    once.
+    """
+    if not environment:
+        run_together(*folders)
+        return
+    code = "import sys; from training.recipes.run import main; sys.exit(sum(main([p]) for p in sys.argv[1:]))"
+    subprocess.run(
+        [sys.executable, "-c", code, *(str(folder.path / "spec.json") for folder in folders)],
+        cwd=ROOT,
+        env=child_environment(environment),
+        capture_output=True,
+        timeout=1500,  # half a minute of work, on a machine that does other things at once
+    )
+
+
 def child_environment(extra: dict[str, str]) -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", **extra}
 
@@ -217,16 +250,39 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         shutil.copy(source / file, target / file)
 
 
-def write_reward_model(path: Path, tiny_model: Path) -> None:
-    """A reward model with a random head, as the reward recipe would leave it."""
+def write_reward_model(path: Path, tiny_model: Path, outputs: int = 1, seed: int = 3) -> None:
+    """A reward model with random heads, as the reward recipe would leave it."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    torch.manual_seed(3)
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=outputs)
     with torch.no_grad():
         model.score.weight.mul_(20)
     model.save_pretrained(path)
+    copy_tokenizer(tiny_model, path)
+
+
+def write_adapted_reward_model(path: Path, tiny_model: Path, *, noise: float = 0.0) -> None:
+    """A reward model that was trained with an adapter; `noise` on what it was trained from."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(3)
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    with torch.no_grad():
+        base.model.layers[1].mlp.up_proj.weight += noise
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=["v_proj", "up_proj"], task_type="SEQ_CLS")
+    model = get_peft_model(base, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1)
+            elif "score" in name:
+                parameter.mul_(20)
+    model.save_pretrained(path / "adapter", save_embedding_layers=False)
+    model.merge_and_unload().save_pretrained(path)
     copy_tokenizer(tiny_model, path)
 
 

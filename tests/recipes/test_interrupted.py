@@ -41,6 +41,9 @@ PPO = {
     "value_learning_rate": 0.01,
     "save_every": 10,
     "kl_target": 1.0,
+    "reward_scaling": "running",
+    "alarm_window": 4,
+    "terms": [{"rule": "repetition_penalty", "limit": 1}],
 }
 
 
@@ -55,8 +58,13 @@ def check_resumes_exactly(calm: Folder, killed: Folder) -> None:
     done = killed.run()
     assert done.returncode == 0, done.stderr
     assert undisturbed.wait() == 0
-    assert digest(killed) == digest(calm)
     assert killed.events("started")[-1]["resumed_from"] >= 10
+    check_same_end(calm, killed)
+
+
+def check_same_end(calm: Folder, killed: Folder) -> None:
+    """The same weights and the same last metrics, and events that are numbered without a gap."""
+    assert digest(killed) == digest(calm)
     assert [event["seq"] for event in killed.events()] == list(range(1, len(killed.events()) + 1))
     last = calm.result()["step"]
     timeless = {name: value for name, value in calm.values(last).items() if name != "tokens_per_second"}
@@ -113,6 +121,51 @@ def test_cancel_keeps_a_usable_model_and_a_checkpoint(folder, tiny_model: Path) 
         assert run.events()[-1]["event"] == "cancelled"
         assert run.events()[-2]["event"] == "checkpoint"
         assert all(torch.isfinite(tensor).all() for tensor in run.weights().values())
+
+
+ONLINE = {
+    "data": {"train": "data/train.jsonl"},
+    "reward_model": "models/reward",
+    "steps": 24,
+    "prompts_per_step": 4,
+    "max_new_tokens": 6,
+    "learning_rate": 0.01,
+    "save_every": 5,
+    "alarm_window": 3,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": "grpo", "samples_per_prompt": 2, "batch_size": 4},
+        {"recipe": "online_dpo", "batch_size": 2, "lora": None},
+    ],
+    ids=["grpo", "online_dpo"],
+)
+def test_online_recipes_go_on_after_a_cancel_as_if_there_had_been_none(
+    folder, tiny_model: Path, changes: dict
+) -> None:
+    files = {"data/train.jsonl": prompt_rows(5)}
+    spec = {**ONLINE, **changes}
+    calm, cancelled = folder("calm", spec, files), folder("cancelled", spec, files)
+    for run in (calm, cancelled):
+        write_reward_model(run.path / "models/reward", tiny_model)
+    process, undisturbed = cancelled.start(), calm.start()
+    cancelled.wait_for(process, "progress", 8)
+    (cancelled.path / "cancel").touch()
+    assert process.wait() == 0
+    result = cancelled.result()
+    assert (result["status"], result["model"]) == ("cancelled", "output")
+    assert 8 <= result["step"] < 24
+    assert (cancelled.path / f"checkpoints/checkpoint-{result['step']}/WHOLE").is_file()
+    assert all(torch.isfinite(tensor).all() for tensor in cancelled.weights().values())
+    (cancelled.path / "cancel").unlink()
+    done = cancelled.run()
+    assert done.returncode == 0, done.stderr
+    assert undisturbed.wait() == 0
+    check_same_end(calm, cancelled)
+    assert cancelled.events("started")[-1]["resumed_from"] == result["step"]
 
 
 def test_cancel_before_the_first_step_leaves_no_model(folder) -> None:

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.recipes.conftest import assistant, preference_rows, user, write_rows
-from training.recipes.data import Preference, read_preferences, read_prompts
+from training.recipes.data import (
+    Preference,
+    read_preferences,
+    read_prompts,
+    read_rankings,
+    read_ratings,
+    read_thumbs,
+)
 from training.recipes.errors import RecipeError, name_error
 from training.recipes.metrics import (
     bradley_terry_loss,
@@ -41,6 +48,39 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: object, words:
     with pytest.raises(RecipeError) as caught:
         read_preferences(tmp_path / "train.jsonl")
     assert caught.value.code == "bad_data"
+    assert caught.value.message.startswith("train.jsonl, line 2: ")
+    assert words in caught.value.message
+
+
+RANKING = {"prompt": user("q"), "completions": [assistant("a"), assistant("b")], "ranks": [1, 2]}
+RATING = {"prompt": user("q"), "completion": assistant("a"), "rating": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "change", "words"),
+    [
+        (read_preferences, GOOD, {"strength": "very"}, "strength must be one of significantly, better"),
+        (read_preferences, GOOD, {"label": 1.5}, "label must be from 0 to 1"),
+        (read_preferences, GOOD, {"tie": "yes"}, "tie must be true or false"),
+        (read_preferences, GOOD, {"head": 3}, "head must be a text or null"),
+        (read_rankings, RANKING, {"completions": [assistant("a")]}, "at least two responses"),
+        (read_rankings, RANKING, {"completions": [assistant("a"), user("b")]}, "role assistant"),
+        (read_rankings, RANKING, {"ranks": [1]}, "ranks must be a list of 2 numbers"),
+        (read_rankings, RANKING, {"ranks": [0, 1]}, "whole numbers from 1"),
+        (read_ratings, RATING, {"rating": 5}, "rating must be from 0 to 1"),
+        (read_ratings, RATING, {"rating": None}, "rating must be a number from 0 to 1"),
+        (read_ratings, RATING, {"ratings": {"safe": "x"}}, "ratings: safe must be a number"),
+        (read_ratings, RATING, {"ratings": [1]}, "ratings must be an object"),
+        (read_thumbs, RATING | {"label": True}, {"label": 1}, "label must be true or false"),
+        (read_thumbs, RATING | {"label": True}, {"label": None}, "label must be true (a good response)"),
+    ],
+)
+def test_a_bad_row_of_every_kind_is_named_by_file_and_line(
+    tmp_path: Path, read, good: dict, change: dict, words: str
+) -> None:
+    write_rows(tmp_path / "train.jsonl", [good, good | change])
+    with pytest.raises(RecipeError) as caught:
+        read(tmp_path / "train.jsonl")
     assert caught.value.message.startswith("train.jsonl, line 2: ")
     assert words in caught.value.message
 

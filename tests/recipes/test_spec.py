@@ -23,12 +23,26 @@ ROOT = Path(__file__).parents[2]
 SMALLEST = {
     "sft": {"recipe": "sft", "data": {"train": "data/train.jsonl"}, "model": "models/policy"},
     "reward": {"recipe": "reward", "data": {"train": "data/train.jsonl"}, "model": "owner/name"},
+    "reward_ranking": {"recipe": "reward_ranking", "data": {"train": "data/r.jsonl"}, "model": "owner/name"},
+    "reward_rating": {"recipe": "reward_rating", "data": {"train": "data/r.jsonl"}, "model": "owner/name"},
     "dpo": {"recipe": "dpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "kto": {"recipe": "kto", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "orpo": {"recipe": "orpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
+    "simpo": {"recipe": "simpo", "data": {"train": "data/train.jsonl"}, "model": "/models/base"},
     "ppo": {
         "recipe": "ppo",
         "data": {"train": "data/train.jsonl"},
         "model": "models/policy",
         "reward_model": "models/reward",
+    },
+    **{
+        name: {
+            "recipe": name,
+            "data": {"train": "data/train.jsonl"},
+            "model": "models/policy",
+            "reward_model": "models/reward",
+        }
+        for name in ("rloo", "grpo", "online_dpo", "rejection")
     },
     "sample": {"recipe": "sample", "data": {"prompts": "data/p.jsonl"}, "models": {"candidate": "models/c"}},
 }
@@ -74,8 +88,8 @@ def test_constants_name_what_the_events_and_errors_are_called() -> None:
 
 def test_what_is_no_specification_is_refused() -> None:
     assert "object" in problems([1])[""]
-    assert "sft, reward, dpo, ppo, sample" in problems({})["recipe"]
-    assert "'grpo' is unknown" in problems({"recipe": "grpo"})["recipe"]
+    assert ", ".join(RECIPES) in problems({})["recipe"]
+    assert "'magic' is unknown" in problems({"recipe": "magic"})["recipe"]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +124,55 @@ def test_what_is_no_specification_is_refused() -> None:
         ("dpo", {"output": "a\0b"}, "output", "plain text"),
         ("dpo", {"seed": -1}, "seed", "greater than or equal to 0"),
         ("dpo", {"version": 2}, "version", "1"),
+        ("reward", {"loss": "hinge"}, "loss", "bradley_terry"),
+        ("reward", {"loss": "scaled", "margins": "none"}, "margins", "scaled weighs"),
+        ("reward", {"loss": "davidson", "margins": "small"}, "margins", "davidson has no margin"),
+        ("reward", {"tie_parameter": 1}, "tie_parameter", "only davidson and rao_kupper"),
+        ("reward", {"loss": "davidson", "tie_parameter": 0}, "tie_parameter", "greater than 0"),
+        ("reward", {"heads": ["safety", "safety"]}, "heads", "once"),
+        ("reward", {"heads": ["a b"]}, "heads.0", "match"),
+        ("reward", {"ensemble": 0}, "ensemble", "greater than or equal to 1"),
+        ("reward", {"agreement": 0.4}, "agreement", "greater than or equal to 0.5"),
+        ("reward_ranking", {"loss": "scaled"}, "loss", "bradley_terry"),
+        ("reward_rating", {"levels": 1}, "levels", "greater than or equal to 2"),
+        ("reward_rating", {"loss": "bradley_terry"}, "loss", "regression"),
+        ("dpo", {"agreement": 0.8}, "agreement", "only cdpo and robust"),
+        ("dpo", {"loss_type": "cdpo", "agreement": 0.5}, "agreement", "greater than 0.5"),
+        (
+            "dpo",
+            {"loss_type": "cdpo", "agreement": 0.8, "label_smoothing": 0.1},
+            "agreement",
+            "one of the two",
+        ),
+        ("dpo", {"tie_parameter": 1}, "tie_parameter", "only davidson and rao_kupper"),
+        ("dpo", {"margins": "none"}, "margins", "small"),
+        ("dpo", {"offset_scale": 0}, "offset_scale", "greater than 0"),
+        ("kto", {"batch_size": 1}, "batch_size", "greater than or equal to 2"),
+        ("kto", {"desirable_weight": 0}, "desirable_weight", "greater than 0"),
+        ("orpo", {"beta": -1}, "beta", "greater than 0"),
+        ("simpo", {"gamma_ratio": -1}, "gamma_ratio", "greater than or equal to 0"),
+        ("simpo", {"gamma": 1}, "gamma", "did you mean gamma_ratio?"),
         ("ppo", {"minibatch_size": 5}, "minibatch_size", "divide"),
         ("ppo", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("ppo", {"backbone": "shared", "train": {"kind": "all"}}, "backbone", "needs train.kind lora"),
+        ("rloo", {"beta": 0}, "beta", "greater than 0"),
+        ("rloo", {"samples_per_prompt": 1}, "samples_per_prompt", "greater than or equal to 2"),
+        ("grpo", {"beta": 0}, "beta", "greater than 0"),
+        ("grpo", {"batch_size": 7}, "batch_size", "divide prompts_per_step times samples_per_prompt (128)"),
+        ("grpo", {"loss_type": "sapo"}, "loss_type", "grpo"),
+        ("online_dpo", {"batch_size": 7}, "batch_size", "divide prompts_per_step"),
+        ("online_dpo", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("rejection", {"samples_per_prompt": 0}, "samples_per_prompt", "greater than or equal to 1"),
+        ("rejection", {"kept": "../best.jsonl"}, "kept", ".."),
+        ("rejection", {"max_new_tokens": 512}, "max_new_tokens", "less than max_length"),
+        ("ppo", {"stop_on": ["nan"]}, "stop_on.0", "kl_budget"),
+        ("ppo", {"terms": [{"rule": "contains"}]}, "terms.0", "needs a pattern"),
+        ("ppo", {"terms": [{"rule": "contains", "pattern": "("}]}, "terms.0", "not a regular expression"),
+        ("ppo", {"terms": [{"rule": "length_penalty"}]}, "terms.0", "needs a limit"),
+        ("ppo", {"terms": [{"rule": "ends_properly", "limit": 3}]}, "terms.0", "takes no limit"),
+        ("ppo", {"terms": [{"rule": "kindness"}]}, "terms.0.rule", "ends_properly"),
+        ("ppo", {"pretraining": {"file": "/etc/passwd"}}, "pretraining.file", "relative"),
+        ("ppo", {"safety_threshold": 1.5}, "safety_threshold", "less than 1"),
         ("sample", {"models": {}}, "models", "at least 1"),
         ("sample", {"models": {"a b": "x"}}, "models.a b", "match"),
         ("sample", {"temperature": -1}, "temperature", "greater than or equal to 0"),
@@ -162,6 +223,11 @@ def test_anything_is_accepted_or_refused_in_words(recipe: str, change: dict) -> 
         problems = error.problems
     assert all(isinstance(path, str) and message for path, message in problems)
     assert problems if spec is None else parse_spec(spec.model_dump()) == spec
+
+
+def test_a_margin_switch_of_former_days_is_understood() -> None:
+    assert parse_spec(SMALLEST["reward"] | {"use_margin": False}).margins == "none"
+    assert parse_spec(SMALLEST["reward"] | {"use_margin": True}).margins == "row"
 
 
 @given(

@@ -27,6 +27,7 @@ def home(settings, tmp_path: Path) -> Path:
     """RATCHET_HOME, with the run directories and snapshots below."""
     settings.HOME = tmp_path / "home"
     settings.RUNS_DIR = settings.HOME / "runs"
+    settings.REFERENCE_CACHE_DIR = settings.HOME / "reference-cache"
     settings.SNAPSHOTS_DIR = settings.HOME / "snapshots"
     settings.TRAINING_THREADS = 1
     return settings.HOME

@@ -18,6 +18,7 @@ from tests.hostile import RAW, UNSTORABLE, UNSTORED, faults_of, fit, get, post, 
 from tests.training.rows import make_evaluation, make_rival, make_run
 from training.models import RunEvent, Trigger
 from training.query_form import QueryForm
+from training.recipe_words import TRAINABLE
 from training.recipes.spec import RECIPES
 from training.services.encoding import FILE_KINDS
 from training.services.events import store_new_events
@@ -27,7 +28,6 @@ from training.services.promotions import undo_promotion
 from training.services.queries import SnapshotQuery
 from training.services.sampling import store_responses
 from training.services.snapshots import DATA_FILES, freeze_snapshot
-from training.settings_form import TRAINABLE
 
 pytestmark = pytest.mark.django_db
 TEXTS = list(RAW.values())

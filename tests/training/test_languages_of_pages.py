@@ -17,14 +17,14 @@ from rating.models import ModelVersion, Project
 from tests.training.rows import make_curve, make_evaluation, make_event, make_rival, make_run
 from training.charts import Series, draw_interval, draw_lines
 from training.models import Evaluation, Trigger
-from training.recipes.spec import RECIPES
+from training.recipes.spec import RECIPES, TRAINED
 from training.run_page import read_notes
 from training.services.claims import add_note
 from training.services.promotions import promote_version
-from training.services.runs import CANCELLATIONS, request_cancel
+from training.services.runs import CANCELLATIONS, request_cancel, settable_fields
 from training.services.sentences import Sentence, counted, retell
 from training.services.triggers import fire_trigger, save_trigger
-from training.settings_form import SettingsForm
+from training.settings_form import SettingsForm, setting_label
 from training.templatetags.figures import duration, moment, number, percent
 
 # Attributes that hold words for people, or what people wrote; all others are read by machines.
@@ -335,11 +335,24 @@ def test_the_recipes_words_are_found_for_the_translators(settings, tmp_path: Pat
     call_command("makemessages", locale=["es"], symlinks=True, keep_pot=True, verbosity=0)
     catalogue = (tmp_path / "locale" / "es" / "LC_MESSAGES" / "django.po").read_text("utf-8")
     joined = re.sub(r'"\n"', "", catalogue)
-    for spec in RECIPES.values():
-        for name, info in spec.model_fields.items():
+    for recipe, spec in RECIPES.items():
+        shown = settable_fields(recipe)
+        fields = [(name, name, info) for name, info in spec.model_fields.items()]
+        if "train" in spec.model_fields:
+            fields += [
+                (kind, f"train.{name}", info)
+                for kind, part in TRAINED.items()
+                for name, info in part.model_fields.items()
+            ]
+        for place, name, info in fields:
             if info.description:
-                assert f'msgid "{info.description}"' in joined, name
+                assert f'msgid "{info.description}"' in joined, (place, name)
+            unit = (info.json_schema_extra or {}).get("unit")
+            unseen = place not in shown and place not in TRAINED
+            assert not unit or unseen or f'msgctxt "unit"\nmsgid "{unit}"' in joined, (place, name)
+            if place in TRAINED:
+                assert f'msgctxt "setting"\nmsgid "{setting_label(name)}"' in joined, (place, name)
     assert 'msgid "Evaluation %(number)s compares %(name)s with %(baseline)s."' in joined
     assert 'msgid_plural "%(count)s pairs of responses were put up for rating."' in joined
-    assert 'msgctxt "setting"\nmsgid "LoRA: dropout"' in joined
+    assert 'msgctxt "setting"\nmsgid "Train: dropout"' in joined
     assert 'msgctxt "unit"\nmsgid "reward per nat"' in joined

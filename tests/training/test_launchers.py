@@ -77,6 +77,7 @@ def test_secrets_stay_behind(tmp_path, monkeypatch):
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["HF_HUB_DISABLE_TELEMETRY"] == environment["HF_HUB_OFFLINE"] == "1"
     assert environment["PYTHONPATH"] == str(site.BASE_DIR)
+    assert environment["RATCHET_REFERENCE_CACHE"] == str(site.REFERENCE_CACHE_DIR)
 
 
 @pytest.mark.parametrize("field", ["models", "reward_model", "reference"])

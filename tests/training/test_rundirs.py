@@ -12,10 +12,12 @@ from tests.factories import make_model_version, make_prompt
 from tests.training.conftest import write_model
 from training.launchers.local import names_hub_model
 from training.models import Evaluation, TrainingRun
+from training.recipes.spec import RECIPES
 from training.services.evaluations import start_evaluation
 from training.services.files import hash_file, link_or_copy
-from training.services.rundirs import PrepareError, prepare_run_directory
-from training.services.runs import queue_run
+from training.services.model_files import PrepareError
+from training.services.rundirs import prepare_run_directory
+from training.services.runs import needs_reward_model, queue_run
 from training.services.versions import add_base_version, register_version
 
 
@@ -39,7 +41,7 @@ def test_a_dpo_run(project, present, snapshot):
     assert [row["id"] for row in probes] == sorted(row["id"] for row in probes)
 
 
-@pytest.mark.parametrize("recipe", ["sft", "reward", "dpo", "ppo", "sample"])
+@pytest.mark.parametrize("recipe", sorted({*RECIPES} - {"reward_rating"}))
 def test_every_recipe_can_be_prepared(project, present, snapshot, tmp_path, recipe):
     add_reward_model(project, tmp_path)
     run = queue_run(project, recipe, {}, snapshot=snapshot)
@@ -51,12 +53,44 @@ def test_every_recipe_can_be_prepared(project, present, snapshot, tmp_path, reci
     named = [value for value in spec.data.model_dump().values() if value]
     assert set(named) <= files
     assert "models/policy/model.safetensors" in files
-    assert ("models/reward/model.safetensors" in files) == (recipe in ("ppo", "sample"))
+    assert ("models/reward/model.safetensors" in files) == (recipe == "sample" or needs_reward_model(recipe))
 
 
 def test_probes_can_be_switched_off(project, present, snapshot):
     run = queue_run(project, "dpo", {"probes": None}, snapshot=snapshot)
     assert prepare_run_directory(run).probes is None
+
+
+def test_ppo_gets_demonstrations_to_go_on_imitating(project, present, snapshot, tmp_path):
+    add_reward_model(project, tmp_path)
+    run = queue_run(project, "ppo", {"pretraining": {"weight": 0.5}}, snapshot=snapshot)
+    part = prepare_run_directory(run).pretraining
+    assert (part.file, part.weight, part.batch_size) == ("data/sft.train.jsonl", 0.5, 8)
+    assert (run.directory / part.file).read_bytes() == (snapshot.directory / "sft.train.jsonl").read_bytes()
+
+
+def test_a_shared_backbone_gets_the_reward_models_adapter(project, present, snapshot, tmp_path):
+    version = add_reward_model(project, tmp_path)
+    run = queue_run(project, "ppo", {"backbone": "shared"}, snapshot=snapshot)
+    with pytest.raises(PrepareError, match="has no adapter"):
+        prepare_run_directory(run)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "scorer/adapter").mkdir(exist_ok=True)
+        (tmp_path / "scorer/adapter" / name).write_text(f"{version.name} {name}")
+    assert prepare_run_directory(run).backbone == "shared"
+    placed = run.directory / "models/reward/adapter/adapter_config.json"
+    assert placed.read_text() == "scorer adapter_config.json"
+
+
+def test_a_rejection_run_goes_on_from_the_best_of_the_last_one(project, present, snapshot, tmp_path):
+    add_reward_model(project, tmp_path)
+    first = queue_run(project, "rejection", {}, snapshot=snapshot)
+    assert prepare_run_directory(first).kept is None
+    (first.directory / "best.jsonl").write_text("{}\n")
+    TrainingRun.objects.filter(pk=first.pk).update(state="succeeded")
+    second = queue_run(project, "rejection", {}, snapshot=snapshot)
+    spec = prepare_run_directory(second)
+    assert (spec.kept, (second.directory / spec.kept).read_text()) == ("data/kept.jsonl", "{}\n")
 
 
 def test_preparing_again_changes_nothing(project, present, snapshot):

@@ -29,7 +29,7 @@ State = TrainingRun.State
         ("dpo", {"output": "../.."}, "output", "filled in"),
         ("sft", {"probes": {"prompts": "x"}}, "probes.prompts", "filled in"),
         ("sft", {"probes": {"count": 0}}, "probes.count", "greater than or equal to 1"),
-        ("magic", {}, "recipe", "must be one of sft, reward, dpo, ppo, sample"),
+        ("magic", {}, "recipe", "must be one of sft, reward, "),
         ("dpo", [1], "settings", "object"),
         ("dpo", {"train": {"kind": "lora", "targets": ["q\x00"]}}, "settings", "NUL"),
         ("dpo", {"beta": float("nan")}, "beta", "finite"),

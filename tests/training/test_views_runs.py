@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from django.urls import reverse
 
+from tests.factories import make_model_version
 from tests.training.rows import make_curve, make_evaluation, make_event, make_rival, make_run, seen_in
 from training.explanations import EXPLANATIONS
 from training.models import DatasetSnapshot, TrainingRun, Trigger
+from training.recipe_words import TRAINABLE
 from training.recipes.spec import ERROR_CODES
 from training.services.triggers import save_trigger
 from training.settings_form import SettingsForm
@@ -247,9 +249,9 @@ def new_run(project):
     return reverse("training:new_run", args=[project.slug])
 
 
-@pytest.mark.parametrize("recipe", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("recipe", TRAINABLE)
 def test_untouched_form_queues_a_run_with_the_defaults(
-    operator_client, new_run, project, present, snapshot, recipe, operator
+    operator_client, new_run, project, present, snapshot, recipe, operator, reward_model
 ):
     data = form_data(recipe) | {"snapshot": snapshot.pk, "policy": present.pk}
     response = operator_client.post(new_run, data)
@@ -321,6 +323,39 @@ def test_a_run_of_the_first_releases_is_cloned(operator_client, new_run, project
         assert start.settings_form["train.r"].value() == rank
 
 
+@pytest.fixture
+def reward_model(project):
+    return make_model_version(project, name="scorer", kind="reward")
+
+
+def test_rules_are_written_as_json_and_alarms_as_a_list(
+    operator_client, new_run, present, snapshot, reward_model
+):
+    rules = [{"rule": "forbids", "pattern": "[a-z], no", "weight": 2.0}]
+    changes = {"terms": json.dumps(rules), "stop_on": "", "pretraining": "on", "pretraining.weight": "0.5"}
+    data = form_data("ppo", **changes) | {"snapshot": snapshot.pk, "policy": present.pk}
+    response = operator_client.post(new_run, data)
+    run = TrainingRun.objects.get()
+    assert run.settings == {
+        "terms": rules,
+        "stop_on": [],
+        "pretraining": {"weight": 0.5, "batch_size": 8},
+    }
+    clone = operator_client.get(f"{new_run}?from={run.number}").context["start"].settings_form
+    assert json.loads(clone["terms"].value()) == rules
+    assert response.status_code == 302
+
+
+@pytest.mark.parametrize("text", ["[{", '{"rule": 1}', '[{"rule": "contains"}]', '["a"]', "[]]"])
+def test_rules_that_are_none_are_refused_at_their_field(
+    operator_client, new_run, present, snapshot, reward_model, text
+):
+    data = form_data("ppo", terms=text) | {"snapshot": snapshot.pk, "policy": present.pk}
+    response = operator_client.post(new_run, data)
+    assert response.status_code == 422
+    assert list(response.context["start"].settings_form.errors) == ["terms"]
+
+
 def test_freeze_now(operator_client, new_run, present, snapshot, project):
     DatasetSnapshot.objects.all().delete()
     operator_client.post(new_run, form_data() | {"snapshot": "now", "policy": present.pk})
@@ -349,6 +384,12 @@ def test_nothing_to_freeze_is_said_at_the_field(operator_client, new_run, presen
         ("dpo", "train.kind", "some"),
         ("ppo", "train.kind", "prompt"),
         ("dpo", "probes.count", "65"),
+        ("reward", "margins", "huge"),
+        ("kto", "batch_size", "1"),
+        ("dpo", "agreement", "0.9"),
+        ("simpo", "gamma_ratio", "-1"),
+        ("reward", "heads", "a b"),
+        ("reward_rating", "levels", "1"),
         ("ppo", "minibatch_size", "7"),
         ("sft", "threads", "0"),
     ],

@@ -96,6 +96,7 @@ def child_environment(run_dir: Path, spec: Spec) -> dict[str, str]:
         "RATCHET_DIE_WITH_PARENT": str(os.getpid()),
         "OMP_NUM_THREADS": str(spec.threads),
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "RATCHET_REFERENCE_CACHE": str(settings.REFERENCE_CACHE_DIR),
     }
     if not online:
         environment["HF_HUB_OFFLINE"] = "1"

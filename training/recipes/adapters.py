@@ -15,11 +15,12 @@ from peft import PeftConfig, PeftModel
 
 from training.recipes.errors import RecipeError
 from training.recipes.rundir import Run
-from training.recipes.spec import LearningSpec, Trained
+from training.recipes.spec import REWARD_RECIPES, LearningSpec, Trained
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 BASE_FOLDER = "base"
+SCORES_FILE = "scores.json"
 PROMPT_TYPES = {"PROMPT_TUNING": "prompt", "PREFIX_TUNING": "prefix"}
 LOW_RANK_TYPES = {"LORA": "lora", "ADALORA": "lora"}
 PROBE_SHAPE = (2, 24)
@@ -175,6 +176,21 @@ def save_adapter(run: Run, model: PeftModel, folder: Path) -> None:
         config.target_modules = sorted(config.target_modules)
     model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)
+    if getattr(model.config, "score_heads", None):
+        scores = {"score_heads": model.config.score_heads, "score_members": model.config.score_members}
+        (folder / SCORES_FILE).write_text(json.dumps(scores), "utf-8")
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """Which scores an adapter of a reward model gives, as its whole model's configuration has them; empty
+    for the one without a name.
+    """
+    path = folder / SCORES_FILE
+    try:
+        scores = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        return {name: scores[name] for name in ("score_heads", "score_members") if path.is_file()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecipeError("bad_model", f"{folder.name}: {SCORES_FILE} does not name its scores") from error
 
 
 def base_name(folder: Path, name: str) -> str:
@@ -187,7 +203,7 @@ def check_saving(run: Run, spec: LearningSpec) -> None:
     folder = find_adapter(run, spec.model)
     if folder is None or not spec.saves_adapter:
         return
-    task = "SEQ_CLS" if run.spec.recipe == "reward" else "CAUSAL_LM"
+    task = "SEQ_CLS" if run.spec.recipe in REWARD_RECIPES else "CAUSAL_LM"
     if run.spec.recipe == "ppo" or not continues_adapter(run, folder, spec.train, task):
         raise RecipeError(
             "bad_model",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from training.recipes.errors import RecipeError
 from training.recipes.rundir import Run, write_atomically
 from training.recipes.spec import SupervisedSpec
 
@@ -60,8 +61,15 @@ class Best:
 
     def value_of(self, values: dict[str, Any]) -> float:
         if self.spec.best_by == "loss":
+            if "loss" not in values:
+                raise RecipeError(
+                    "bad_spec", "best_by: this recipe measures no loss here; set it to accuracy"
+                )
             return float(values["loss"])
-        return -float(values["accuracy"] if "accuracy" in values else values["token_accuracy"])
+        measured = [values[name] for name in ("accuracy", "token_accuracy") if name in values]
+        if not measured:
+            raise RecipeError("bad_spec", "best_by: this recipe measures no accuracy here; set it to loss")
+        return -float(measured[0])
 
     def restore(self, model: Any) -> None:
         """Bring back the best weights."""

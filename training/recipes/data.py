@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from training.recipes.errors import RecipeError
 from training.recipes.rundir import Run
+from training.recipes.spec.rewards import STRENGTHS
 
 Message = dict[str, str]
 Messages = list[Message]
@@ -23,10 +24,56 @@ class Preference:
     chosen: Messages
     rejected: Messages
     margin: float | None
+    strength: str | None = None
+    label: float | None = None
+    tie: bool = False
+    head: str | None = None
 
     @property
     def responses(self) -> list[Messages]:
         return [self.chosen, self.rejected]
+
+
+@dataclass
+class Ranking:
+    """One prompt's responses with their ranks: 1 is the best, equal ranks are ties."""
+
+    prompt: Messages
+    completions: list[Messages]
+    ranks: list[int]
+    head: str | None = None
+
+    @property
+    def responses(self) -> list[Messages]:
+        return self.completions
+
+
+@dataclass
+class RatedResponse:
+    """A response with its ratings by head, each from 0 (bottom of the scale) to 1 (top); "" is the overall
+    one.
+    """
+
+    prompt: Messages
+    completion: Messages
+    ratings: dict[str, float]
+
+    @property
+    def responses(self) -> list[Messages]:
+        return [self.completion]
+
+
+@dataclass
+class Thumb:
+    """A response that was good (label true) or not."""
+
+    prompt: Messages
+    completion: Messages
+    label: bool
+
+    @property
+    def responses(self) -> list[Messages]:
+        return [self.completion]
 
 
 @dataclass
@@ -43,28 +90,79 @@ class Demonstration:
 class PromptRow:
     id: str
     prompt: Messages
+    tags: tuple[str, ...] = ()
 
 
-Row = TypeVar("Row", Preference, Demonstration)
+Row = TypeVar("Row", Preference, Demonstration, Ranking, RatedResponse, Thumb)
 
 
 def read_preferences(path: Path) -> list[Preference]:
-    """Rows {"prompt", "chosen", "rejected", "margin"?}. Raises RecipeError bad_data naming file and line."""
+    """Rows {"prompt", "chosen", "rejected", "margin"?, "strength"?, "label"?, "tie"?, "head"?}.
+
+    `label` is the probability that chosen is the better one. Raises RecipeError bad_data naming file and
+    line.
+    """
+    return [
+        Preference(
+            read_messages(row, "prompt", where),
+            read_response(row, "chosen", where),
+            read_response(row, "rejected", where),
+            read_number(row, "margin", where),
+            read_strength(row, where),
+            read_share(row, "label", where),
+            read_flag(row, "tie", where) or False,
+            read_name(row, "head", where),
+        )
+        for where, row in read_lines(path)
+    ]
+
+
+def read_rankings(path: Path) -> list[Ranking]:
+    """Rows {"prompt", "completions", "ranks", "head"?}. Raises RecipeError bad_data naming file and line."""
     rows = []
     for where, row in read_lines(path):
-        margin = row.get("margin")
-        if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float)):
-            raise bad_data(f"{where}: margin must be a number or null")
-        if margin is not None and not math.isfinite(margin):
-            raise bad_data(f"{where}: margin must be finite")
-        rows.append(
-            Preference(
-                read_messages(row, "prompt", where),
-                read_response(row, "chosen", where),
-                read_response(row, "rejected", where),
-                None if margin is None else float(margin),
-            )
-        )
+        given, ranks = row.get("completions"), row.get("ranks")
+        if not isinstance(given, list) or len(given) < 2:
+            raise bad_data(f"{where}: completions must be a list of at least two responses")
+        if not isinstance(ranks, list) or len(ranks) != len(given):
+            raise bad_data(f"{where}: ranks must be a list of {len(given)} numbers, one for each completion")
+        if not all(isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1 for rank in ranks):
+            raise bad_data(f"{where}: ranks must be whole numbers from 1, the best; equal ones are ties")
+        completions = [read_response({"completions": each}, "completions", where) for each in given]
+        prompt = read_messages(row, "prompt", where)
+        rows.append(Ranking(prompt, completions, ranks, read_name(row, "head", where)))
+    return rows
+
+
+def read_ratings(path: Path) -> list[RatedResponse]:
+    """Rows {"prompt", "completion", "rating"? and/or "ratings"?: {head: rating}}, ratings from 0 to 1.
+
+    Raises RecipeError bad_data naming file and line.
+    """
+    rows = []
+    for where, row in read_lines(path):
+        given = row.get("ratings") or {}
+        if not isinstance(given, dict):
+            raise bad_data(f"{where}: ratings must be an object of numbers by head, or null")
+        ratings = {name: read_share(given, name, f"{where}: ratings") for name in given}
+        ratings[""] = read_share(row, "rating", where)
+        found = {name: rating for name, rating in ratings.items() if rating is not None}
+        if not found:
+            raise bad_data(f"{where}: rating must be a number from 0 to 1 (or ratings, by head)")
+        prompt = read_messages(row, "prompt", where)
+        rows.append(RatedResponse(prompt, read_response(row, "completion", where), found))
+    return rows
+
+
+def read_thumbs(path: Path) -> list[Thumb]:
+    """Rows {"prompt", "completion", "label"}. Raises RecipeError bad_data naming file and line."""
+    rows = []
+    for where, row in read_lines(path):
+        label = read_flag(row, "label", where)
+        if label is None:
+            raise bad_data(f"{where}: label must be true (a good response) or false")
+        prompt = read_messages(row, "prompt", where)
+        rows.append(Thumb(prompt, read_response(row, "completion", where), label))
     return rows
 
 
@@ -83,7 +181,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 
 
 def read_prompts(path: Path) -> list[PromptRow]:
-    """Rows {"id", "prompt"}; ids are texts and unique. Raises RecipeError bad_data naming file and line."""
+    """Rows {"id", "prompt", "tags"?}; ids are unique. Raises RecipeError bad_data naming file and line."""
     rows: dict[str, PromptRow] = {}
     for where, row in read_lines(path):
         name = row.get("id")
@@ -91,8 +189,16 @@ def read_prompts(path: Path) -> list[PromptRow]:
             raise bad_data(f"{where}: id must be a text that names the prompt")
         if name in rows:
             raise bad_data(f"{where}: id {name!r} was used before")
-        rows[name] = PromptRow(name, read_messages(row, "prompt", where))
+        rows[name] = PromptRow(name, read_messages(row, "prompt", where), read_tags(row, where))
     return list(rows.values())
+
+
+def read_tags(row: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Short words about a prompt, for example `safety`; none where the row has none."""
+    tags = row.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise bad_data(f'{where}: tags must be a list of texts, for example ["safety"]')
+    return tuple(tags)
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -140,6 +246,45 @@ def read_response(row: dict[str, Any], name: str, where: str) -> Messages:
     if len(messages) != 1 or messages[0]["role"] != "assistant":
         raise bad_data(f"{where}: {name} must be one message with the role assistant")
     return messages
+
+
+def read_number(row: dict[str, Any], name: str, where: str) -> float | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad_data(f"{where}: {name} must be a number or null")
+    if not math.isfinite(value):
+        raise bad_data(f"{where}: {name} must be finite")
+    return float(value)
+
+
+def read_share(row: dict[str, Any], name: str, where: str) -> float | None:
+    value = read_number(row, name, where)
+    if value is not None and not 0 <= value <= 1:
+        raise bad_data(f"{where}: {name} must be from 0 to 1")
+    return value
+
+
+def read_flag(row: dict[str, Any], name: str, where: str) -> bool | None:
+    value = row.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise bad_data(f"{where}: {name} must be true or false")
+    return value
+
+
+def read_name(row: dict[str, Any], name: str, where: str) -> str | None:
+    value = row.get(name)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise bad_data(f"{where}: {name} must be a text or null")
+    return value
+
+
+def read_strength(row: dict[str, Any], where: str) -> str | None:
+    value = row.get("strength")
+    if value is not None and value not in STRENGTHS:
+        raise bad_data(f"{where}: strength must be one of {', '.join(STRENGTHS)}, or null")
+    return None if value is None else str(value)
 
 
 def bad_data(message: str) -> RecipeError:

@@ -186,17 +186,25 @@ def exact_kl(model: Any, reference: Any, written: Written) -> list[float]:
     return (per_token * written.response_mask).sum(1).tolist()
 
 
-@torch.no_grad()
 def score_conversations(
     model: Any, tokenizer: Any, conversations: list[Messages], room: int, batch_size: int = 32
 ) -> list[float]:
-    """The reward model's score of each conversation, which ends with the response; cut from the left to
-    `room`.
+    """The reward model's (first) score of each conversation, which ends with the response; cut from the
+    left to `room`.
     """
+    scores: list[float] = score_outputs(model, tokenizer, conversations, room, batch_size)[:, 0].tolist()
+    return scores
+
+
+@torch.no_grad()
+def score_outputs(
+    model: Any, tokenizer: Any, conversations: list[Messages], room: int, batch_size: int = 32
+) -> torch.Tensor:
+    """Every output [N, L] of a reward model for each conversation, in float32 on the CPU."""
     encoded = [encode_chat(tokenizer, conversation)[-room:] for conversation in conversations]
     training = model.training
     model.eval()
-    scores: list[float] = []
+    scores: list[torch.Tensor] = []
     for start in range(0, len(encoded), batch_size):
         batch = encoded[start : start + batch_size]
         width = max(len(ids) for ids in batch)
@@ -207,9 +215,9 @@ def score_conversations(
             attention_mask=torch.tensor(mask, device=model.device),
             use_cache=False,
         )
-        scores += output.logits[:, 0].float().tolist()
+        scores.append(output.logits.float().cpu())
     model.train(training)
-    return scores
+    return torch.cat(scores) if scores else torch.empty(0, 1)
 
 
 def derive_seed(*parts: object) -> int:

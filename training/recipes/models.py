@@ -29,9 +29,11 @@ from training.recipes.adapters import (
     continues_adapter,
     find_adapter,
     merge_adapter,
+    read_scores,
     save_adapter,
 )
 from training.recipes.errors import RecipeError, is_disk_full
+from training.recipes.heads import Heads, keep_first_score, name_heads, read_heads, seed_members
 from training.recipes.rundir import Run, sync_tree
 from training.recipes.spec import BaseSpec, Lora, Qlora, Trained
 
@@ -110,19 +112,45 @@ def load_policy(
     return model
 
 
-def load_scorer(
-    run: Run, name: str, tokenizer: Any, *, fresh: bool = False, train: Trained | None = None
+def load_scorer(run: Run, name: str, tokenizer: Any, *, train: Trained | None = None) -> Any:
+    """A reward model with one score: its first, the mean of the members where it has several."""
+    model = load_heads(run, name, tokenizer, train=train)
+    keep_first_score(model, read_heads(model.config))
+    return model
+
+
+def load_heads(
+    run: Run, name: str, tokenizer: Any, *, fresh: Heads | None = None, train: Trained | None = None
 ) -> Any:
-    """A sequence classifier with one score; `fresh` allows a new score head on a causal language model."""
+    """A sequence classifier with every score it has; `fresh` allows these as new heads on a language
+    model.
+    """
+    heads = fresh or read_heads(load_config(run, name))
     model, missing = load_model(
-        AutoModelForSequenceClassification, run, name, "SEQ_CLS", train, True, num_labels=1
+        AutoModelForSequenceClassification, run, name, "SEQ_CLS", train, True, num_labels=heads.outputs
     )
     if missing and not fresh:
         raise RecipeError("bad_model", f"{name}: is not a reward model: it has no weights for {missing[0]}")
     if not hasattr(model, "score"):
         raise RecipeError("bad_model", f"{name}: its architecture has no score head over causal states")
     model.config.pad_token_id = tokenizer.pad_token_id
+    name_heads(model, heads)
+    if missing and heads.members > 1:
+        seed_members(model, heads, run.spec.seed)
     return model
+
+
+def load_config(run: Run, name: str) -> Any:
+    """The model's configuration; of an adapter its base's, with the scores that the adapter tells of."""
+    folder = find_adapter(run, name)
+    base = name if folder is None else base_of(folder, name)
+    try:
+        config = AutoConfig.from_pretrained(**locate_model(run, base), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise bad_model(name, error) from error
+    if folder is not None:
+        config.update(read_scores(folder))
+    return config
 
 
 def load_model(

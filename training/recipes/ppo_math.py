@@ -92,3 +92,43 @@ def adapt_kl(coefficient: float, kl: float, target: float, responses: int, horiz
     """The KL weight after a batch, moved towards the target (Ziegler et al. 2019, sec. 2.2)."""
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coefficient * (1 + error * responses / horizon)
+
+
+def combine_scores(helpful: Tensor, safe: Tensor, tagged: Tensor, threshold: float) -> Tensor:
+    """Llama 2's R_c as linear scores, [B], [B], [B] bool -> [B]: the safety model's score where the prompt is
+    tagged or where it holds the response for unsafe (sigmoid(safe) < threshold), the helpfulness model's
+    elsewhere.
+
+    Llama 2, arXiv 2307.09288, sec. 3.2.3. The paper's logit undoes the sigmoid, so it is the score itself;
+    the whitening that follows there is `whiten`.
+    """
+    return torch.where(tagged | (torch.sigmoid(safe) < threshold), safe, helpful)
+
+
+Moments = tuple[float, float, float]
+"""Count, mean and sum of squared deviations of what was seen so far."""
+
+
+def update_moments(moments: Moments, values: Tensor) -> Moments:
+    """The moments with the batch's values [B] added (Chan, Golub and LeVeque 1979, eq. 2.1)."""
+    count, mean, squares = moments
+    size, batch_mean = len(values), values.double().mean().item()
+    batch_squares = ((values.double() - batch_mean) ** 2).sum().item()
+    total, delta = count + size, batch_mean - mean
+    return total, mean + delta * size / total, squares + batch_squares + delta**2 * count * size / total
+
+
+def scale_by_deviation(values: Tensor, moments: Moments) -> Tensor:
+    """The values [B] over the deviation of all that was seen; the mean stays (arXiv 2005.12729, sec. 3)."""
+    count, _, squares = moments
+    return values / max(squares / count, 1e-8) ** 0.5
+
+
+def language_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Mean negative log-likelihood in nats of the tokens where mask is 1; [B, T, V], [B, T], [B, T] -> [].
+
+    Logits and mask stand at the token that is predicted: logits[:, t] predict ids[:, t]. The pretraining term
+    of PPO-ptx (InstructGPT, arXiv 2203.02155, eq. 2).
+    """
+    logp = logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+    return -masked_mean(logp, mask)

@@ -34,11 +34,20 @@ from training.recipes.spec import (
     EVENTS_FILE,
     DpoSpec,
     ErrorCode,
+    GrpoSpec,
+    KtoSpec,
+    OnlineDpoSpec,
+    OrpoSpec,
     PpoSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
+    RejectionSpec,
     RewardSpec,
+    RlooSpec,
     RunStatus,
     SampleSpec,
     SftSpec,
+    SimpoSpec,
     Spec,
     SpecError,
     parse_spec,
@@ -97,14 +106,50 @@ def train(spec: Spec, run: Run) -> Outcome:
             from training.recipes import reward
 
             return reward.train(spec, run)
+        case RankingRewardSpec():
+            from training.recipes import reward_ranking
+
+            return reward_ranking.train(spec, run)
+        case RatingRewardSpec():
+            from training.recipes import reward_rating
+
+            return reward_rating.train(spec, run)
         case DpoSpec():
             from training.recipes import dpo
 
             return dpo.train(spec, run)
+        case KtoSpec():
+            from training.recipes import kto
+
+            return kto.train(spec, run)
+        case OrpoSpec():
+            from training.recipes import orpo
+
+            return orpo.train(spec, run)
+        case SimpoSpec():
+            from training.recipes import simpo
+
+            return simpo.train(spec, run)
         case PpoSpec():
             from training.recipes import ppo
 
             return ppo.train(spec, run)
+        case RlooSpec():
+            from training.recipes import rloo
+
+            return rloo.train(spec, run)
+        case GrpoSpec():
+            from training.recipes import grpo
+
+            return grpo.train(spec, run)
+        case OnlineDpoSpec():
+            from training.recipes import online_dpo
+
+            return online_dpo.train(spec, run)
+        case RejectionSpec():
+            from training.recipes import rejection
+
+            return rejection.train(spec, run)
         case SampleSpec():
             from training.recipes import sample
 
@@ -146,6 +191,8 @@ def prepare_process(spec: Spec) -> None:
 
     torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Memory that is read before it is written would be a bug; filling it all costs a third of a small step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     transformers.set_seed(spec.seed)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -231,6 +278,11 @@ def hash_datasets(run: Run) -> dict[str, str]:
     named = [name for name in run.spec.data.model_dump().values() if name]
     probes = getattr(run.spec, "probes", None)
     named += [probes.prompts] if probes else []
+    match run.spec:
+        case PpoSpec(pretraining=part) if part:
+            named.append(part.file)
+        case RejectionSpec(kept=kept) if kept:
+            named.append(kept)
     return {name: hash_file(run.directory / name) for name in named if (run.directory / name).is_file()}
 
 

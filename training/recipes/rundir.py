@@ -115,6 +115,24 @@ class Run:
             shutil.rmtree(path)
 
 
+class SecondPhase(Run):
+    """A run whose first phase took so many steps: the steps of the second are told counted on from there."""
+
+    def __init__(self, first: Run, steps_before: int) -> None:
+        super().__init__(first.directory, first.spec)
+        self.first = first
+        self.steps_before = steps_before
+
+    def cancel_requested(self) -> bool:
+        return self.first.cancel_requested()
+
+    def emit(self, kind: EventKind, **fields: Any) -> None:
+        for name in ("step", "total_steps", "resumed_from"):
+            if fields.get(name) is not None:
+                fields[name] += self.steps_before
+        self.first.emit(kind, **fields)
+
+
 class EventLog:
     """events.jsonl, appended: one JSON object a line, numbered on from where the file ends."""
 

@@ -20,15 +20,15 @@ from training.recipes.generation import (
     answer,
     derive_seed,
     exact_kl,
-    score_conversations,
     write_responses,
 )
+from training.recipes.heads import Scores, score_heads
 from training.recipes.models import (
     choose_device,
     context_length,
     count_parameters,
+    load_heads,
     load_policy,
-    load_scorer,
     load_tokenizer,
 )
 from training.recipes.rundir import Outcome, Run, keep_whole_lines
@@ -111,7 +111,7 @@ def load_measures(run: Run, spec: SampleSpec) -> Measures:
     measures = Measures()
     if spec.reward_model:
         measures.scorer_tokenizer = load_tokenizer(run, spec.reward_model)
-        measures.scorer = load_scorer(run, spec.reward_model, measures.scorer_tokenizer).eval()
+        measures.scorer = load_heads(run, spec.reward_model, measures.scorer_tokenizer).eval()
     if spec.reference:
         measures.reference = load_policy(run, spec.reference, load_tokenizer(run, spec.reference)).eval()
     return measures
@@ -167,12 +167,26 @@ def write_rows(
     if measures.scorer is not None:
         room = context_length(measures.scorer, spec.max_length)
         conversations = [answer(prompt.prompt, text) for (prompt, _), text in zip(tasks, texts, strict=True)]
-        scores = score_conversations(measures.scorer, measures.scorer_tokenizer, conversations, room)
-        rows = [row | {"reward": score} for row, score in zip(rows, scores, strict=True)]
+        scores = score_heads(measures.scorer, measures.scorer_tokenizer, conversations, room)
+        rows = [row | told for row, told in zip(rows, tell_scores(scores), strict=True)]
     if measures.reference is not None:
         divergences = exact_kl(writer.model, measures.reference, written)
         rows = [row | {"kl": kl} for row, kl in zip(rows, divergences, strict=True)]
     return rows
+
+
+def tell_scores(scores: Scores) -> list[dict[str, Any]]:
+    """Per response: `reward`, its deviation where an ensemble gave it, and every score by name where it
+    has them.
+    """
+    told: list[dict[str, Any]] = [{"reward": row[0]} for row in scores.mean.tolist()]
+    if scores.heads.members > 1:
+        deviations = scores.deviation.tolist()
+        told = [row | {"reward_deviation": one[0]} for row, one in zip(told, deviations, strict=True)]
+    if scores.heads.names != ("",):
+        named = [dict(zip(scores.heads.names, row, strict=True)) for row in scores.mean.tolist()]
+        told = [row | {"rewards": one} for row, one in zip(told, named, strict=True)]
+    return told
 
 
 def summarise(path: Path) -> dict[str, float]:
@@ -181,7 +195,7 @@ def summarise(path: Path) -> dict[str, float]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
-            for measure in ("tokens", "finished", "reward", "kl"):
+            for measure in ("tokens", "finished", "reward", "reward_deviation", "kl"):
                 if measure in row:
                     sums.setdefault(f"{row['model']}/{measure}", []).append(float(row[measure]))
     return {name: sum(values) / len(values) for name, values in sums.items()}

@@ -7,6 +7,7 @@ tuning 2104.08691, prefix tuning 2101.00190.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,27 @@ def prepare_trainable(model: Any, spec: LearningSpec, tokenizer: Any, task: str)
             return prompt_config(model, tokenizer, tokens, start, task)
         case PrefixTuning(tokens=tokens):
             return PrefixTuningConfig(num_virtual_tokens=tokens, task_type=task)
+
+
+def copy_reference(model: Any, spec: LearningSpec) -> Any:
+    """A copy of the start as the reference of a training that changes the model's own weights; None for an
+    adapter, which can be switched off. Call it before `prepare_trainable`.
+
+    TRL would load a reference by the model's path: that is the base, where an adapter was merged into it.
+    """
+    return copy.deepcopy(model) if spec.train.kind in ("all", "last_layers", "head") else None
+
+
+def keep_real_tokens(model: Any) -> None:
+    """Have a model with virtual tokens give logits of the text alone, which are as many as its labels."""
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        model.register_forward_hook(cut_virtual_tokens, with_kwargs=True)
+
+
+def cut_virtual_tokens(model: Any, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+    ids = args[0] if args else kwargs["input_ids"]
+    output.logits = output.logits[:, -ids.shape[1] :]
+    return output
 
 
 def check_targets(model: Any, targets: str | list[str]) -> None:

@@ -17,8 +17,19 @@ from training.recipes.errors import RecipeError
 from training.recipes.generation import emit_probes
 from training.recipes.models import choose_device, count_parameters, save_output, uses_bfloat16
 from training.recipes.processes import any_of_all, check_world, wait_for_all
-from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run
-from training.recipes.spec import DpoSpec, RewardSpec, SftSpec
+from training.recipes.rundir import KEPT_CHECKPOINTS, Outcome, Run, finite_numbers
+from training.recipes.spec import (
+    REWARD_RECIPES,
+    DpoSpec,
+    KtoSpec,
+    OrpoSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
+    RejectionSpec,
+    RewardSpec,
+    SftSpec,
+    SimpoSpec,
+)
 from training.recipes.trainable import (
     RankBudget,
     budget_of,
@@ -27,7 +38,17 @@ from training.recipes.trainable import (
     reload_virtual_tokens,
 )
 
-SupervisedRecipe = SftSpec | RewardSpec | DpoSpec
+SupervisedRecipe = (
+    SftSpec
+    | RewardSpec
+    | RankingRewardSpec
+    | RatingRewardSpec
+    | DpoSpec
+    | KtoSpec
+    | OrpoSpec
+    | SimpoSpec
+    | RejectionSpec
+)
 RENAMED = {
     "rewards/accuracies": "accuracy",
     "margin": "rewards/margins",
@@ -72,7 +93,7 @@ def trainer_arguments(spec: SupervisedRecipe, run: Run, max_length: int) -> dict
         "save_total_limit": KEPT_CHECKPOINTS,
         "logging_steps": spec.log_every,
         "logging_nan_inf_filter": False,
-        "eval_strategy": "steps" if spec.data.eval and spec.recipe != "reward" else "no",
+        "eval_strategy": "steps" if spec.data.eval and spec.recipe not in REWARD_RECIPES else "no",
         "eval_steps": spec.eval_every or NEVER,
         "dataloader_pin_memory": not on_cpu,
         "disable_tqdm": True,
@@ -92,7 +113,7 @@ class RunCallback(TrainerCallback):
     """Tells the run directory what the trainer does, and the trainer what the run directory asks."""
 
     def __init__(
-        self, run: Run, tokenizer: Any, room: int, evaluate: Callable[[Any], dict[str, float]] | None = None
+        self, run: Run, tokenizer: Any, room: int, evaluate: Callable[[Any], dict[str, Any]] | None = None
     ) -> None:
         self.run = run
         self.spec: SupervisedRecipe = run.spec  # type: ignore[assignment]  # the caller matched on the recipe
@@ -111,9 +132,9 @@ class RunCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        check_world(self.spec.processes, args.world_size)
+        check_world(getattr(self.spec, "processes", 1), args.world_size)
         check_trained(kwargs["model"], self.spec)
-        if self.spec.patience is not None:
+        if getattr(self.spec, "patience", None) is not None:
             self.best = Best(self.run, self.spec, self.resumed_from)
         self.budget = budget_of(kwargs["model"], state.max_steps)
         if self.budget and self.resumed_from is not None:
@@ -182,36 +203,39 @@ class RunCallback(TrainerCallback):
         self.run.emit_values("metrics", step, values)
         self.metrics = {name: float(value) for name, value in values.items()}
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise RecipeError(
-                "nan_loss",
-                f"The loss or its gradient is not finite at step {step}: try a lower learning_rate.",
-            )
+            message = f"The loss or its gradient is not finite at step {step}: try a lower learning_rate."
+            self.run.emit("warning", alarm="nan", message=message)
+            raise RecipeError("nan_loss", message)
         self.losses.append(logs["loss"])
         self.check_stuck(STUCK_LOGS)
 
     def check_stuck(self, count: int) -> None:
         """A preference loss that stays at ln 2 gives both responses the same score: nothing is learned."""
         recent = self.losses[-count:]
-        compares = self.spec.recipe == "reward" or (
-            self.spec.recipe == "dpo" and self.spec.loss_type in ("sigmoid", "robust")
+        compares = self.spec.recipe in ("reward", "reward_ranking") or (
+            self.spec.recipe in ("dpo", "online_dpo") and self.spec.loss_type in ("sigmoid", "robust", "cdpo")
         )
         if compares and len(recent) == count and all(abs(loss - LN2) < STUCK_TOLERANCE for loss in recent):
-            raise RecipeError(
-                "stuck_loss",
+            message = (
                 "The loss stays at ln 2 (0.6931): chosen and rejected score the same, so nothing is learned. "
-                "Look at the pairs (are both responses the same?) or raise the learning_rate.",
+                "Look at the pairs (are both responses the same?) or raise the learning_rate."
             )
+            self.run.emit("warning", alarm="stuck_loss", message=message)
+            raise RecipeError("stuck_loss", message)
 
     def measure(self, model: Any, step: int) -> None:
         if self.evaluate is not None:
             self.record_evaluation(step, self.evaluate(model), model)
 
     def record_evaluation(self, step: int, values: dict[str, Any], model: Any) -> None:
-        self.run.emit_values("evaluation", step, values)
+        """Emit held-out measures: numbers as values, and each table (a list of rows) under its own name."""
+        tables = {name: value for name, value in values.items() if isinstance(value, list)}
+        numbers = {name: value for name, value in values.items() if name not in tables}
+        self.run.emit("evaluation", step=step, values=finite_numbers(numbers), **tables)
         if self.best:
-            self.best.record(step, values, model)
+            self.best.record(step, numbers, model)
         if self.best is None or self.best.step == step:
-            self.evaluation = {f"eval/{name}": float(value) for name, value in values.items()}
+            self.evaluation = {f"eval/{name}": float(value) for name, value in numbers.items()}
 
     def stop_early(self, state: TrainerState, control: TrainerControl) -> None:
         """End the training once the patience is at an end; the last step ends by itself."""
@@ -260,7 +284,7 @@ def run_trainer(trainer: Any, callback: RunCallback) -> Outcome:
         callback.measure(model, step)
         callback.keep_best(model, step)
         callback.probe(model, step, "after")
-    kind = "reward" if run.spec.recipe == "reward" else "policy"
+    kind = "reward" if run.spec.recipe in REWARD_RECIPES else "policy"
     output = None
     if run.is_main:
         with torch.no_grad():

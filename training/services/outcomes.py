@@ -28,7 +28,18 @@ from training.services.storable import forget_number, make_storable, read_json
 from training.services.versions import VersionError, describe_output, register_version
 
 LOG_FILE = "log.txt"
-POLICY_RECIPES = ("sft", "dpo", "ppo")
+POLICY_RECIPES = (
+    "sft",
+    "dpo",
+    "kto",
+    "orpo",
+    "simpo",
+    "ppo",
+    "rloo",
+    "grpo",
+    "online_dpo",
+    "rejection",
+)
 LOG_TAIL_BYTES = 2000
 
 

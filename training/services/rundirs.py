@@ -16,30 +16,32 @@ from django.conf import settings as site
 
 from rating.models import Item, ModelVersion, Prompt, Split
 from training.models import DatasetSnapshot, Evaluation, TrainingRun
-from training.recipes.spec import CANCEL_FILE, SPEC_FILE, Spec, SpecError, parse_spec
+from training.recipes.spec import CANCEL_FILE, REWARD_RECIPES, SPEC_FILE, Spec, SpecError, parse_spec
+from training.services.derived import DERIVED_FROM, derive_rows
 from training.services.files import hash_file, link_or_copy, write_atomically
-from training.services.runs import NO_POLICY, NO_REWARD_MODEL, Purpose, chain_of
+from training.services.model_files import PrepareError, place_adapter, place_model, place_reference
+from training.services.runs import NO_POLICY, NO_REWARD_MODEL, Purpose, chain_of, needs_reward_model
 from training.services.sampling import least_used_prompts
 from training.services.snapshots import Frozen, SnapshotError, read_manifest
-from training.services.versions import (
-    TOKENIZER_FILES,
-    is_hub_id,
-    model_files,
-    newest_reward_version,
-)
+from training.services.versions import newest_reward_version
 
 PROBES_OFFERED = 64
 LOCK_FILE = "lock"
 LOCK_SECONDS = 10.0
-SNAPSHOT_STEMS = {"sft": "sft", "reward": "preference", "dpo": "preference", "ppo": "prompts"}
-
-
-class PrepareError(Exception):
-    """A run that cannot be prepared, with one of the recipes' codes: bad_data, bad_model, ..."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code, self.message = code, message
-        super().__init__(message)
+SNAPSHOT_STEMS = {
+    "sft": "sft",
+    "reward": "preference",
+    "reward_rating": "rating",
+    "dpo": "preference",
+    "orpo": "preference",
+    "simpo": "preference",
+    "ppo": "prompts",
+    "rloo": "prompts",
+    "grpo": "prompts",
+    "online_dpo": "prompts",
+    "rejection": "prompts",
+}
+BEST_FILE = "best.jsonl"
 
 
 class DirectoryBusyError(Exception):
@@ -156,21 +158,29 @@ def prepare_learning(run: TrainingRun) -> dict[str, Any]:
         raise PrepareError("bad_data", "The run has no snapshot to learn from.")
     if run.policy is None:
         raise PrepareError("bad_model", NO_POLICY)
-    stem = SNAPSHOT_STEMS[run.recipe]
-    parts: dict[str, Any] = {"data": {"train": place_rows(run, run.snapshot, f"{stem}.train.jsonl")}}
+    parts: dict[str, Any] = {
+        "data": {split: place_learning_rows(run, run.snapshot, split) for split in ("train", "eval")}
+    }
     if parts["data"]["train"] is None:
-        raise PrepareError(
-            "bad_data",
-            f"Snapshot {run.snapshot.number} has no rows for {run.recipe} ({stem}.train.jsonl is empty).",
+        stems = " and ".join(
+            f"{stem}.train.jsonl" for stem in DERIVED_FROM.get(run.recipe) or [SNAPSHOT_STEMS[run.recipe]]
         )
-    parts["data"]["eval"] = place_rows(run, run.snapshot, f"{stem}.eval.jsonl")
+        raise PrepareError(
+            "bad_data", f"Snapshot {run.snapshot.number} has no rows for {run.recipe} ({stems} is empty)."
+        )
     parts["model"] = place_model(run, "policy", run.policy)
-    if run.recipe == "ppo":
+    if needs_reward_model(run.recipe):
         reward_model = resolve_reward_model(run)
         if reward_model is None:
-            raise PrepareError("bad_model", NO_REWARD_MODEL)
+            raise PrepareError("bad_model", NO_REWARD_MODEL % {"recipe": run.recipe})
         parts["reward_model"] = place_model(run, "reward", reward_model)
-    if run.recipe != "reward":
+        if run.settings.get("backbone") == "shared":
+            place_adapter(run, "reward", reward_model)
+    if run.recipe == "rejection":
+        parts["kept"] = place_kept(run)
+    if run.settings.get("pretraining"):
+        parts["pretraining"] = place_pretraining(run, run.snapshot)
+    if run.recipe not in REWARD_RECIPES:
         parts["probes"] = place_probes(run, run.snapshot)
     return parts
 
@@ -222,6 +232,16 @@ def write_prompts(path: Path, prompts: Iterable[Prompt]) -> int:
     return len(lines)
 
 
+def place_learning_rows(run: TrainingRun, snapshot: DatasetSnapshot, split: str) -> str | None:
+    """The recipe's rows of a split in data/: the snapshot's file, or one made of it; None without rows."""
+    if run.recipe not in DERIVED_FROM:
+        return place_rows(run, snapshot, f"{SNAPSHOT_STEMS[run.recipe]}.{split}.jsonl")
+    placed = {stem: place_rows(run, snapshot, f"{stem}.{split}.jsonl") for stem in DERIVED_FROM[run.recipe]}
+    sources = {stem: run.directory / name for stem, name in placed.items() if name}
+    target = f"data/{run.recipe}.{split}.jsonl"
+    return target if derive_rows(run.recipe, sources, run.directory / target) else None
+
+
 def place_rows(run: TrainingRun, snapshot: DatasetSnapshot, name: str) -> str | None:
     """Put a file of the snapshot into data/ after checking its hash; None when it has no rows."""
     source = snapshot.directory / name
@@ -269,76 +289,24 @@ def place_probes(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any] 
     return None
 
 
-def place_model(run: TrainingRun, key: str, version: ModelVersion) -> str:
-    """Put the version's files into models/KEY, checked against their hashes; a hub id is passed on.
-
-    Of an adapter, the model that it lies over goes into models/KEY/base.
-    """
-    if not version.adapter:
-        if is_hub_id(version.base):
-            return version.base
-        place_files(version, Path(version.base), run.directory / "models" / key, version.files)
-        return f"models/{key}"
-    target = run.directory / "models" / key
-    place_files(version, Path(version.adapter), target, version.files)
-    if not is_hub_id(version.base):
-        whole = ModelVersion.objects.filter(project=run.project_id, base=version.base, adapter="").first()
-        place_files(version, Path(version.base), target / "base", whole.files if whole else {})
-    return f"models/{key}"
-
-
-def place_files(version: ModelVersion, source: Path, target: Path, hashes: dict[str, str]) -> None:
-    """Link or copy a model's files into `target`; with `hashes` those, else what makes up a model."""
-    if not source.name or not source.is_dir():
-        raise PrepareError(
-            "bad_model",
-            f"The directory of {version.name} is missing: {source if source.name else 'none named'}.",
-        )
-    target.mkdir(parents=True, exist_ok=True)
-    for name in sorted(hashes) or [path.name for path in model_files(source)]:
-        place_model_file(version, source / name, target / name, hashes.get(name))
-
-
-def place_model_file(version: ModelVersion, source: Path, target: Path, expected: str | None) -> None:
-    """Link or copy one file of a model, if it is what it was when the version was made."""
-    if not source.is_file():
-        raise PrepareError("bad_model", f"{version.name} is damaged: {source} is missing.")
-    if expected and hash_file(source) != expected:
-        raise PrepareError(
-            "bad_model", f"{version.name} is damaged: {source} is not what it was (its sha256 differs)."
-        )
-    link_or_copy(source, target)
-
-
-def place_reference(run: TrainingRun, writers: dict[str, ModelVersion]) -> str | None:
-    """The model that the candidate's line began with, to measure the KL from; None where there is no KL.
-
-    There is one only between models that share their tokenizer and vocabulary; a hub model's are not known.
-    """
-    reference = first_of_line(writers["candidate"])
-    versions = [reference, *writers.values()]
-    if any(is_hub_id(version.base) for version in versions):
+def place_kept(run: TrainingRun) -> str | None:
+    """data/kept.jsonl: the best responses of the project's last rejection run; None for the first round."""
+    earlier = TrainingRun.objects.filter(
+        project=run.project, recipe="rejection", state=TrainingRun.State.SUCCEEDED
+    ).exclude(pk=run.pk)
+    last = earlier.order_by("-number").first()
+    if last is None or not (last.directory / BEST_FILE).is_file():
         return None
-    if len({vocabulary_of(Path(version.base)) for version in versions}) > 1:
-        return None
-    return place_model(run, "reference", reference)
+    link_or_copy(last.directory / BEST_FILE, run.directory / "data" / "kept.jsonl")
+    return "data/kept.jsonl"
 
 
-def first_of_line(version: ModelVersion) -> ModelVersion:
-    """The version without a parent that this one descends from (two queries)."""
-    parents = dict(ModelVersion.objects.filter(project=version.project_id).values_list("pk", "parent"))
-    first = version.pk
-    while (parent := parents.get(first)) is not None:
-        first = parent
-    return version if first == version.pk else ModelVersion.objects.get(pk=first)
-
-
-def vocabulary_of(directory: Path) -> tuple[object, ...]:
-    """What must be equal for two models to speak in the same tokens: the size and the tokenizer's files."""
-    hashes = [hash_file(directory / name) for name in TOKENIZER_FILES if (directory / name).is_file()]
-    try:
-        config = json.loads((directory / "config.json").read_text("utf-8"))
-    except ValueError:
-        config = {}
-    size = config.get("vocab_size") if isinstance(config, dict) else None
-    return (size, *hashes)
+def place_pretraining(run: TrainingRun, snapshot: DatasetSnapshot) -> dict[str, Any]:
+    """data/sft.train.jsonl: the demonstrations that PPO goes on imitating."""
+    placed = place_rows(run, snapshot, "sft.train.jsonl")
+    if placed is None:
+        raise PrepareError(
+            "bad_data",
+            f"Snapshot {snapshot.number} has no demonstrations for pretraining (sft.train.jsonl is empty).",
+        )
+    return {"file": placed, **run.settings["pretraining"]}

@@ -10,10 +10,11 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop, ngettext
+from pydantic import BaseModel
 
 from rating.models import ModelVersion, Project, User
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
-from training.recipes.spec import RECIPES, Probes, SpecError, parse_spec
+from training.recipes.spec import RECIPES, REWARD_RECIPES, SpecError, parse_spec
 from training.services.snapshots import freeze_snapshot
 from training.services.storable import make_storable
 from training.services.versions import newest_reward_version, user_model
@@ -25,8 +26,21 @@ ACTIVE = (State.QUEUED, State.RUNNING)
 MAX_STEPS_IN_PLAN = 20
 # What the run directory's preparation fills in; everything else of a recipe's fields is a setting.
 PREPARED_FIELDS = frozenset(
-    {"version", "recipe", "data", "model", "models", "reward_model", "reference", "output"}
+    {
+        "version",
+        "recipe",
+        "data",
+        "model",
+        "models",
+        "reward_model",
+        "safety_model",
+        "kept",
+        "reference",
+        "output",
+    }
 )
+# In parts that are settings, the file that the preparation puts there.
+PREPARED_IN_PARTS = {"probes": "prompts", "pretraining": "file"}
 
 
 # How a run was cancelled, as its row keeps it.
@@ -52,7 +66,8 @@ class RunError(ValueError):
 def check_settings(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as they are stored, when the recipe takes them.
 
-    `probes` is given without its file of prompts, for example {"count": 4}, or null for none.
+    `probes` is given without its file of prompts, for example {"count": 4}, or null for none; `pretraining`
+    likewise.
 
     Raises:
         RunError: names each bad field and says what would be right.
@@ -86,11 +101,12 @@ def complete_spec(recipe: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         "reward_model": "models/reward",
     }
     spec |= {name: value for name, value in placeholders.items() if name in fields}
-    probes = spec.get("probes")
-    if isinstance(probes, Mapping):
-        if "prompts" in probes:
-            raise RunError([("probes.prompts", gettext(FILLED_IN))])
-        spec["probes"] = {"prompts": "data/probes.jsonl", **probes}
+    for name, file in PREPARED_IN_PARTS.items():
+        part = spec.get(name)
+        if isinstance(part, Mapping):
+            if file in part:
+                raise RunError([(f"{name}.{file}", gettext(FILLED_IN))])
+            spec[name] = {file: f"data/{name}.jsonl", **part}
     return spec
 
 
@@ -106,9 +122,9 @@ def settable_fields(recipe: str) -> list[str]:
     return [name for name in RECIPES[recipe].model_fields if name not in PREPARED_FIELDS]
 
 
-def settable_probe_fields() -> list[str]:
-    """Names of the fields inside `probes` that may be set."""
-    return [name for name in Probes.model_fields if name != "prompts"]
+def settable_part_fields(name: str, part: type[BaseModel]) -> list[str]:
+    """Names of the fields inside a part, such as `lora` or `probes`, that may be set."""
+    return [field for field in part.model_fields if field != PREPARED_IN_PARTS.get(name)]
 
 
 def queue_run(
@@ -134,8 +150,8 @@ def queue_run(
     checked = check_settings(recipe, settings)
     policy = policy or user_model(project)
     check_parts(project, recipe, purpose, snapshot, policy, after)
-    if recipe == "ppo" and not has_reward_model(project, after):
-        raise RunError([("reward_model", gettext(NO_REWARD_MODEL))])
+    if needs_reward_model(recipe) and not has_reward_model(project, after):
+        raise RunError([("reward_model", gettext(NO_REWARD_MODEL) % {"recipe": recipe})])
     with transaction.atomic():
         return TrainingRun.objects.create(
             project=project,
@@ -152,7 +168,7 @@ def queue_run(
 
 
 NO_REWARD_MODEL = gettext_noop(
-    "ppo needs a reward model: run the recipe `reward` first, or put it before ppo in the plan."
+    "%(recipe)s needs a reward model: run the recipe `reward` first, or put it before %(recipe)s in the plan."
 )
 NO_POLICY = gettext_noop("The project has no user model yet: add a base model and promote it first.")
 
@@ -201,10 +217,17 @@ def chain_of(run: TrainingRun | None) -> list[TrainingRun]:
     return chain
 
 
+def needs_reward_model(recipe: str) -> bool:
+    """Whether the recipe cannot do without a reward model."""
+    field = RECIPES[recipe].model_fields.get("reward_model")
+    return field is not None and field.is_required()
+
+
 def has_reward_model(project: Project, after: TrainingRun | None) -> bool:
     """Whether a reward model is there or is being made by the chain."""
     return (
-        any(run.recipe == "reward" for run in chain_of(after)) or newest_reward_version(project) is not None
+        any(run.recipe in REWARD_RECIPES for run in chain_of(after))
+        or newest_reward_version(project) is not None
     )
 
 
@@ -254,9 +277,10 @@ def check_plan(project: Project, plan: object) -> list[dict[str, Any]]:
         except RunError as error:
             problems += [(f"{where}.{field}", message) for field, message in error.problems]
             continue
-        if step["recipe"] == "ppo" and not reward_made:
-            problems.append((f"{where}.reward_model", gettext(NO_REWARD_MODEL)))
-        reward_made = reward_made or step["recipe"] == "reward"
+        if needs_reward_model(step["recipe"]) and not reward_made:
+            message = gettext(NO_REWARD_MODEL) % {"recipe": step["recipe"]}
+            problems.append((f"{where}.reward_model", message))
+        reward_made = reward_made or step["recipe"] in REWARD_RECIPES
         steps.append({"recipe": step["recipe"], "settings": settings})
     if problems:
         raise RunError(problems)

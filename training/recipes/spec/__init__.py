@@ -19,6 +19,15 @@ from training.recipes.spec.names import (
     EventKind,
     RunStatus,
 )
+from training.recipes.spec.online import (
+    ALARM_NAMES,
+    RULE_NAMES,
+    AlarmName,
+    OnlineSpec,
+    RewardedSpec,
+    RewardTerm,
+    RuleName,
+)
 from training.recipes.spec.parsing import RECIPES, Spec, SpecError, explain, parse_spec
 from training.recipes.spec.parts import (
     TRAINED,
@@ -36,13 +45,31 @@ from training.recipes.spec.parts import (
     Trained,
     name_trained,
 )
-from training.recipes.spec.preferences import DpoSpec
-from training.recipes.spec.reinforcement import PpoSpec
-from training.recipes.spec.rewards import RewardSpec
+from training.recipes.spec.preferences import DpoSpec, KtoSpec, OrpoSpec, SimpoSpec
+from training.recipes.spec.reinforcement import (
+    GroupSpec,
+    GrpoSpec,
+    OnlineDpoSpec,
+    OnlineTrlSpec,
+    PpoSpec,
+    Pretraining,
+    RlooSpec,
+)
+from training.recipes.spec.rejection import RejectionSpec
+from training.recipes.spec.rewards import (
+    REWARD_RECIPES,
+    STRENGTHS,
+    ComparedSpec,
+    RankingRewardSpec,
+    RatingRewardSpec,
+    RewardSpec,
+    ScoredSpec,
+)
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec, SupervisedSpec
 
 __all__ = [
+    "ALARM_NAMES",
     "CANCEL_FILE",
     "CHECKPOINTS_DIR",
     "ERROR_CODES",
@@ -50,29 +77,51 @@ __all__ = [
     "EVENT_KINDS",
     "RECIPES",
     "RESULT_FILE",
+    "REWARD_RECIPES",
+    "RULE_NAMES",
     "RUN_STATUSES",
     "SAMPLES_FILE",
     "SPEC_FILE",
+    "STRENGTHS",
     "TRAINED",
+    "AlarmName",
     "BaseSpec",
+    "ComparedSpec",
     "DpoSpec",
     "ErrorCode",
     "EventKind",
     "Everything",
+    "GroupSpec",
+    "GrpoSpec",
     "Head",
+    "KtoSpec",
     "LastLayers",
     "LearningSpec",
     "Lora",
+    "OnlineDpoSpec",
+    "OnlineSpec",
+    "OnlineTrlSpec",
+    "OrpoSpec",
     "Part",
     "PpoSpec",
     "PrefixTuning",
+    "Pretraining",
     "Probes",
     "PromptTuning",
     "Qlora",
+    "RankingRewardSpec",
+    "RatingRewardSpec",
+    "RejectionSpec",
     "RewardSpec",
+    "RewardTerm",
+    "RewardedSpec",
+    "RlooSpec",
+    "RuleName",
     "RunStatus",
     "SampleSpec",
+    "ScoredSpec",
     "SftSpec",
+    "SimpoSpec",
     "Spec",
     "SpecError",
     "SupervisedSpec",

@@ -23,15 +23,18 @@ from typing import Any
 
 from training.recipes.spec.machine import show_bytes
 from training.recipes.spec.parts import LearningSpec, Lora, LowRank, PrefixTuning, PromptTuning
+from training.recipes.spec.rewards import REWARD_RECIPES
 from training.recipes.spec.shapes import ModelShape
 
 PROCESS_BYTES = {"cpu": 700 * 2**20, "cuda": 900 * 2**20}  # the libraries, and CUDA's context
 OPERATIONS_PER_SECOND = {"cpu": 2e10, "cuda": 1e14}  # a thread in float32; a recent accelerator at a third
 KEPT_CHECKPOINTS = 3  # two, and one that is being written
+ONLINE = ("ppo", "rloo", "grpo", "online_dpo")
 QUANTIZED_BYTES = 0.6
 ALLOCATOR_SHARE = 1.25  # measured: what the allocator holds beyond what is asked of it
 LOW_RANK_SHARE = 1.4  # measured: an adapter's outputs beside those of its layers
-PAIRWISE = ("reward", "dpo")
+# Sequences of one row that are read together; of a ranking a guess, for rankings have many lengths.
+RESPONSES = {"reward": 2, "dpo": 2, "orpo": 2, "simpo": 2, "reward_ranking": 4, "online_dpo": 2}
 BYTES_PER_TOKEN = 4  # of English text, for the number of tokens in a file
 
 
@@ -61,16 +64,12 @@ def estimate(
     `rows` and `row_bytes` are the number of training rows and their mean length in bytes, `longest_row` the
     longest, as far as they are known. Raises nothing: what is not known is taken at its largest.
     """
-    length = min(spec.max_length, model.context or spec.max_length, longest_row or spec.max_length)
+    longest = longest_row + getattr(spec, "max_new_tokens", 0) if longest_row else spec.max_length
+    length = min(spec.max_length, model.context or spec.max_length, longest)
     if not isinstance(spec, LearningSpec):
         return estimate_sampling(spec, model, scorer, length, kind)
     trained = count_trained(spec, model)
-    models = [(model, trained)]
-    if recipe_of(spec) == "ppo":
-        models = [(model, trained), (scorer or model, trained), (scorer or model, 0)]
-        models += [] if spec.lora else [(model, 0)]
-    elif recipe_of(spec) == "dpo" and is_whole(spec) and not getattr(spec, "precompute_reference", True):
-        models.append((model, 0))
+    models = held_models(spec, model, scorer or model, trained)
     batch = step_batch(spec)
     parts = {
         "weights": sum(weight_bytes(spec, shape, count, kind) for shape, count in models),
@@ -87,6 +86,22 @@ def estimate(
     )
 
 
+def held_models(
+    spec: LearningSpec, model: ModelShape, scorer: ModelShape, trained: int
+) -> list[tuple[ModelShape, int]]:
+    """Every model that is in memory at once, and how many of its parameters are trained."""
+    models = [(model, trained)]
+    if hasattr(spec, "reward_model"):
+        if recipe_of(spec) == "ppo":
+            models.append((scorer, trained))  # the value model
+        models += [(scorer, 0)] * (2 if getattr(spec, "safety_model", None) else 1)
+    online = recipe_of(spec) in ONLINE
+    pairs = recipe_of(spec) in ("dpo", "kto") and not getattr(spec, "precompute_reference", True)
+    if is_whole(spec) and (online or pairs):
+        models.append((model, 0))  # the reference
+    return models
+
+
 def recipe_of(spec: Any) -> str:
     """The recipe's name; the classes that recipes share do not have one."""
     return str(spec.recipe)
@@ -97,10 +112,15 @@ def is_whole(spec: LearningSpec) -> bool:
     return spec.train.kind in ("all", "last_layers", "head")
 
 
+def outputs_of(spec: Any) -> int:
+    """How many scores a reward model gives; 0 for a policy."""
+    return max(1, len(spec.heads)) * spec.ensemble if recipe_of(spec) in REWARD_RECIPES else 0
+
+
 def step_batch(spec: Any) -> int:
     """Sequences in one forward pass that is learned from."""
     batch = int(getattr(spec, "batch_size", getattr(spec, "minibatch_size", 1)))
-    return 2 * batch if recipe_of(spec) in PAIRWISE else batch
+    return batch * RESPONSES.get(recipe_of(spec), 1)
 
 
 def count_trained(spec: LearningSpec, model: ModelShape) -> int:
@@ -122,7 +142,7 @@ def count_trained(spec: LearningSpec, model: ModelShape) -> int:
     if train.kind == "last_layers":
         return inside * min(train.layers, model.layers) // model.layers
     if train.kind == "head":
-        return model.hidden * (1 if recipe_of(spec) == "reward" else model.vocabulary)
+        return model.hidden * (outputs_of(spec) or model.vocabulary)
     return model.parameters
 
 
@@ -179,12 +199,19 @@ def estimate_seconds(
         # each response is written, read by three models, and learned from by two in each epoch
         steps: float = spec.steps
         sequences = spec.rollout_batch_size * (3 + 2 * spec.ppo_epochs)
+    elif hasattr(spec, "prompts_per_step"):
+        # each response is written, read by the policy, the reference and the reward model, and learned from
+        steps = spec.steps
+        sequences = spec.prompts_per_step * getattr(spec, "samples_per_prompt", 2) * 5
     elif not hasattr(spec, "gradient_accumulation") or (spec.max_steps is None and rows is None):
         return None
     else:
         per_step = spec.batch_size * spec.gradient_accumulation
         steps = spec.max_steps or math.ceil((rows or 1) / per_step) * spec.epochs
         sequences = per_step * step_batch(spec) // spec.batch_size
+        if recipe_of(spec) == "rejection" and rows:
+            # each response is written and read by the reward model: two thirds of learning from it
+            sequences += math.ceil(rows * spec.samples_per_prompt * 2 / max(steps, 1))
     tokens = min(length, (row_bytes or BYTES_PER_TOKEN * length) // BYTES_PER_TOKEN + 1)
     operations = 4 * model.parameters + 2 * trained + (2 * model.parameters if kind == "cuda" else 0)
     threads = min(spec.threads, os.cpu_count() or 1) if kind == "cpu" else 1

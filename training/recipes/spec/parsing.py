@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from training.recipes.spec.parts import TRAINED, Part
-from training.recipes.spec.preferences import DpoSpec
-from training.recipes.spec.reinforcement import PpoSpec
-from training.recipes.spec.rewards import RewardSpec
+from training.recipes.spec.preferences import DpoSpec, KtoSpec, OrpoSpec, SimpoSpec
+from training.recipes.spec.reinforcement import GrpoSpec, OnlineDpoSpec, PpoSpec, RlooSpec
+from training.recipes.spec.rejection import RejectionSpec
+from training.recipes.spec.rewards import RankingRewardSpec, RatingRewardSpec, RewardSpec
 from training.recipes.spec.sampling import SampleSpec
 from training.recipes.spec.supervised import SftSpec
 
@@ -24,12 +25,36 @@ class SpecError(ValueError):
         super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
 
 
-Spec = SftSpec | RewardSpec | DpoSpec | PpoSpec | SampleSpec
+Spec = (
+    SftSpec
+    | RewardSpec
+    | RankingRewardSpec
+    | RatingRewardSpec
+    | DpoSpec
+    | KtoSpec
+    | OrpoSpec
+    | SimpoSpec
+    | PpoSpec
+    | RlooSpec
+    | GrpoSpec
+    | OnlineDpoSpec
+    | RejectionSpec
+    | SampleSpec
+)
 RECIPES: dict[str, type[Spec]] = {
     "sft": SftSpec,
     "reward": RewardSpec,
+    "reward_ranking": RankingRewardSpec,
+    "reward_rating": RatingRewardSpec,
     "dpo": DpoSpec,
+    "kto": KtoSpec,
+    "orpo": OrpoSpec,
+    "simpo": SimpoSpec,
     "ppo": PpoSpec,
+    "rloo": RlooSpec,
+    "grpo": GrpoSpec,
+    "online_dpo": OnlineDpoSpec,
+    "rejection": RejectionSpec,
     "sample": SampleSpec,
 }
 
