@@ -15,11 +15,14 @@ from rating.views.projects import (
     projects,
     settings,
 )
+from rating.views.tokens import end_token, tokens
 
 app_name = "rating"
 urlpatterns = [
     path("", projects, name="projects"),
     path("preferences/", preferences, name="preferences"),
+    path("tokens/", tokens, name="tokens"),
+    path("tokens/<int:pk>/revoke/", end_token, name="revoke_token"),
     path("projects/new/", new_project, name="create_project"),
     path("projects/<slug:slug>/", project_page, name="project"),
     path("projects/<slug:slug>/settings/", settings, name="settings"),

@@ -6,9 +6,11 @@ from rating.models.judgments import Answer, Judgment, Rating, SpanMark
 from rating.models.people import Membership, Rater, RaterPreferences, Role, User
 from rating.models.projects import Dimension, Guidelines, Project, Question
 from rating.models.texts import Completion, ModelVersion, Prompt, Split
+from rating.models.tokens import ApiToken
 
 __all__ = [
     "Answer",
+    "ApiToken",
     "Assignment",
     "Completion",
     "Dimension",

@@ -14,12 +14,14 @@ from urllib.parse import quote
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from rating.models import Assignment, Completion, Project, Prompt, Question, User
+from rating.models import ApiToken, Assignment, Completion, Project, Prompt, Question, User
 from rating.presets import PLAIN
 from rating.services.asking import update_asking
 from rating.services.leases import lease_next_item
 from rating.services.projects import rater_for
+from tests.api import program, send
 from tests.conftest import signed_in
 from tests.factories import make_item, make_membership, make_user
 from tests.hostile import RAW, STORED, UNSTORED, faults_of, fit, get, post
@@ -178,6 +180,38 @@ def members(clients: dict[str, Client]) -> Answers:
         yield post(clients["admin"], url("members"), {"username": fit(text, 150), "role": text})
 
 
+def tokens(clients: dict[str, Client]) -> Answers:
+    there = reverse("rating:tokens")
+    for text in TEXTS:
+        ApiToken.objects.update(revoked_at=timezone.now())  # an account has fifty at most
+        yield post(clients["admin"], there, {"name": fit(text, 80), "scopes": ["read"], "days": 7})
+        yield post(clients["admin"], there, {"name": "n", "scopes": [text], "days": text, "project": text})
+    yield get(clients["admin"], there)
+
+
+def programs(clients: dict[str, Client]) -> Answers:
+    """Every text as a value, as a name, in the query string and as a token."""
+    api = program(make_user("program", is_superuser=True))
+    api.raise_request_exception = False
+    here = "/api/projects/demo/"
+    for text in TEXTS:
+        for method, path, body in (
+            ("patch", here, {"name": fit(text, 120), "description": text}),
+            ("patch", here, {text: text}),
+            ("post", f"{here}guidelines/", {"text": fit(text, 50_000)}),
+            ("post", f"{here}members/", {"username": text, "role": text}),
+            ("post", f"{here}triggers/", {"name": text, "schedule": text, "plan": [{"recipe": text}]}),
+            ("post", f"{here}runs/", {"recipe": text, "settings": {text: text}}),
+            ("post", f"{here}versions/", {"name": text, "base": text}),
+            ("post", f"{here}snapshots/", {"query": {"raters": [text], "with_flags": [text], text: 1}}),
+        ):
+            yield send(api, method, path, body)
+        yield get(api, f"{here}judgments/", {"rater": text, "since": text, "cursor": text, "limit": text})
+        yield get(api, f"{here}export/", {"format": text, "split": text})
+        yield get(api, here)
+        yield get(Client(headers={"Authorization": f"Bearer {text.encode('utf-8', 'ignore')!r}"}), here)
+
+
 def account_names(clients: dict[str, Client]) -> Answers:
     """Names that only the database takes, from another program say, and those typed in the administration."""
     names = {normalize("NFKC", fit(text, 150)): text for text in KEPT}
@@ -329,7 +363,7 @@ def admin_search(clients: dict[str, Client]) -> Answers:
 
 
 SCENES: dict[str, Scene] = {scene.__name__: scene for scene in (
-    new_project, settings, guidelines, asking, answer, skip, members, account_names, preferences, import_rows,
+    new_project, settings, guidelines, asking, answer, skip, members, tokens, programs, account_names, preferences, import_rows,
     import_name, query, slug_in_address, headers, sign_in, admin_search,
 )}  # fmt: skip
 
