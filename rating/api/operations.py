@@ -148,7 +148,9 @@ def endpoint(parsers: tuple[Any, ...] = (), **methods: Operation) -> Callable[..
     }
     if parsers:
         members["parser_classes"] = list(parsers)
-    return type(f"{first.__name__}_view", (APIView,), members).as_view()
+    made: Any = type(f"{first.__name__}_view", (APIView,), members)
+    view: Callable[..., HttpResponseBase] = made.as_view()
+    return view
 
 
 def read(kind: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:

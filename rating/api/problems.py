@@ -106,9 +106,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         detail = "; ".join(message for _field, message in flatten(error.detail))
     headers = {}
     if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]  # set by APIView
+        headers["WWW-Authenticate"] = error.auth_header
     if getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]  # of Throttled
+        headers["Retry-After"] = str(int(error.wait))
     set_rollback()
     return Response(describe(status, detail, problems), status, headers=headers, content_type=CONTENT_TYPE)
 

@@ -80,7 +80,7 @@ class NewProject(ProjectSettings):
     """A new project: a name, and what it does not have by default."""
 
     class Meta(ProjectSettings.Meta):
-        fields = ("slug", "guidelines", *sorted(EDITABLE))  # type: ignore[assignment]
+        fields = ("slug", "guidelines", *sorted(EDITABLE))
         extra_kwargs = {name: {"required": False} for name in EDITABLE - {"name"}}
 
     slug = serializers.CharField(max_length=60, required=False)

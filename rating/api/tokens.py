@@ -36,7 +36,7 @@ class TokenAuthentication(BaseAuthentication):
         return 'Bearer realm="ratchet"'
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):
     """What the OpenAPI document says of it."""
 
     target_class = TokenAuthentication

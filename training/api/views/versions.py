@@ -101,7 +101,7 @@ def read_user_model(request: Request, project: Project) -> Response:
 @operation(paged(EvaluationSerializer), query=EvaluationQuery)
 def list_evaluations(request: Request, project: Project, query: dict[str, Any]) -> Response:
     """The evaluations with their figures."""
-    rows = Evaluation.objects.filter(project=project).select_related("sampling_run")
+    rows = Evaluation.objects.filter(project=project).select_related("candidate", "baseline", "sampling_run")
     if "state" in query:
         rows = rows.filter(state=query["state"])
     return answer_page(request, rows, query, show_evaluations, {"number": "number"})
@@ -190,5 +190,7 @@ def show_evaluations(rows: list[Evaluation]) -> Any:
 def find_evaluation(project: Project, number: int) -> Evaluation:
     """The project's evaluation of that number, or 404."""
     return get_object_or_404(
-        Evaluation.objects.select_related("sampling_run"), project=project, number=number
+        Evaluation.objects.select_related("candidate", "baseline", "sampling_run"),
+        project=project,
+        number=number,
     )
