@@ -101,6 +101,7 @@ MIDDLEWARE = [
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "rating.services.audit.note_request",
 ]
 
 ROOT_URLCONF = "config.urls"

@@ -13,7 +13,9 @@ from django.http import HttpRequest
 
 from rating.models import (
     Answer,
+    ApiToken,
     Assignment,
+    AuditEvent,
     Completion,
     Dimension,
     Guidelines,
@@ -188,6 +190,24 @@ class ImportAdmin(ReadOnlyAdmin):
     list_select_related = ("project", "created_by")
     list_filter = ("state",)
     search_fields = ("name",)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Tokens of programs, as far as they are known here: not the tokens themselves."""
+
+    list_display = ("start", "name", "user", "project", "expires_at", "revoked_at", "last_used_at")
+    list_select_related = ("user", "project")
+    search_fields = ("name", "start")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    """Who did what, and when."""
+
+    list_display = ("happened_at", "project", "actor_name", "action", "subject")
+    list_select_related = ("project",)
+    search_fields = ("action", "subject", "actor_name")
 
 
 @admin.register(Item)

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from rating.views.asking import asking, preview_asking
+from rating.views.audit import audit
 from rating.views.desk import answer, judge, release, revise, skip, undo
 from rating.views.imports import import_file_page, import_page, refused_rows, start_import, stop_import
 from rating.views.preferences import preferences
@@ -31,6 +32,7 @@ urlpatterns = [
     path("projects/<slug:slug>/asking/preview/", preview_asking, name="preview_asking"),
     path("projects/<slug:slug>/members/", members, name="members"),
     path("projects/<slug:slug>/members/<int:pk>/remove/", drop_member, name="remove_member"),
+    path("projects/<slug:slug>/audit/", audit, name="audit"),
     path("projects/<slug:slug>/import/", import_page, name="import"),
     path("projects/<slug:slug>/import/<int:pk>/", import_file_page, name="import_file"),
     path("projects/<slug:slug>/import/<int:pk>/start/", start_import, name="start_import"),

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from rating.models import (
+    AuditEvent,
     Completion,
     Dimension,
     Guidelines,
@@ -144,6 +145,17 @@ class NewMember(StrictSerializer):
 
     username = serializers.CharField(max_length=150)
     role = serializers.ChoiceField(choices=Role.choices)
+
+
+class AuditEventSerializer(serializers.ModelSerializer):
+    """Who did what, and when; the actor is empty for what Ratchet did by itself."""
+
+    actor = serializers.CharField(source="actor_name")
+    token = serializers.CharField(source="token.start", default=None)
+
+    class Meta:
+        model = AuditEvent
+        fields = ("id", "actor", "token", "action", "subject", "details", "happened_at")
 
 
 class RaterSerializer(serializers.ModelSerializer):

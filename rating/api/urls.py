@@ -21,6 +21,7 @@ urlpatterns = [
     path(f"{P}guidelines/<int:number>/", endpoint(get=projects.read_guidelines), name="guidelines_version"),
     path(f"{P}members/", endpoint(get=projects.list_members, post=projects.make_member), name="members"),
     path(f"{P}members/<int:pk>/", endpoint(delete=projects.drop_member), name="member"),
+    path(f"{P}audit/", endpoint(get=projects.list_audit), name="audit"),
     path(f"{P}prompts/", endpoint(get=data.list_prompts), name="prompts"),
     path(f"{P}items/", endpoint(get=data.list_items), name="items"),
     path(f"{P}raters/", endpoint(get=data.list_raters), name="raters"),

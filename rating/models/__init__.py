@@ -1,5 +1,6 @@
 """The tables of the rating app; docs/glossary.md says what each word means."""
 
+from rating.models.audit import AuditEvent
 from rating.models.imports import Import
 from rating.models.items import Assignment, Item, ItemCompletion
 from rating.models.judgments import Answer, Judgment, Rating, SpanMark
@@ -12,6 +13,7 @@ __all__ = [
     "Answer",
     "ApiToken",
     "Assignment",
+    "AuditEvent",
     "Completion",
     "Dimension",
     "Guidelines",

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from rating.models import ApiToken, Project, User
+from rating.services.audit import record_event
 from rating.services.texts import TextError, check_text
 
 PREFIX = "ratchet_"
@@ -29,6 +31,7 @@ class TokenError(ValueError):
         super().__init__(f"{field}: {message}")
 
 
+@transaction.atomic
 def create_token(
     user: User, *, name: str, scopes: Sequence[str], days: int, project: Project | None = None
 ) -> tuple[ApiToken, str]:
@@ -64,6 +67,7 @@ def create_token(
         start=text[:SHOWN],
         expires_at=timezone.now() + timedelta(days=days),
     )
+    record_event("token.made", project, token.start, name=name, scopes=token.scopes)
     return token, text
 
 
@@ -97,6 +101,8 @@ def count_call(token: ApiToken) -> int:
     return 60 - int(now.timestamp()) % 60 if calls > settings.API_CALLS_A_MINUTE else 0
 
 
+@transaction.atomic
 def revoke_token(token: ApiToken) -> None:
     """From now on the token does nothing; its row stays, for the record."""
-    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+    if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        record_event("token.revoked", token.project, token.start, name=token.name)

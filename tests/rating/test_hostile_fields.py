@@ -62,6 +62,7 @@ def settings(clients: dict[str, Client]) -> Answers:
     for text in TEXTS:
         yield post(clients["admin"], url("settings"), {"name": fit(text, 120), "description": text} | SETTLED)
         yield get(clients["rater"], url("project"))
+        yield get(clients["admin"], url("audit"))
 
 
 def guidelines(clients: dict[str, Client]) -> Answers:

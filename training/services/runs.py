@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop, ngettext
 
 from rating.models import ModelVersion, Project, User
+from rating.services.audit import record_event
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
 from training.recipes.spec import RECIPES, Probes, SpecError, parse_spec
 from training.services.snapshots import freeze_snapshot
@@ -135,7 +136,7 @@ def queue_run(
     if recipe == "ppo" and not has_reward_model(project, after):
         raise RunError([("reward_model", gettext(NO_REWARD_MODEL))])
     with transaction.atomic():
-        return TrainingRun.objects.create(
+        run = TrainingRun.objects.create(
             project=project,
             number=next_run_number(project),
             recipe=recipe,
@@ -147,6 +148,8 @@ def queue_run(
             trigger=trigger,
             created_by=user,
         )
+        record_event("run.queued", project, run.number, recipe=recipe, purpose=str(purpose))
+        return run
 
 
 NO_REWARD_MODEL = gettext_noop(
@@ -331,7 +334,9 @@ def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
         cancel_followers()
         fail_evaluations()
     else:
-        row.filter(state=State.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+        cancelled = row.filter(state=State.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+    if cancelled:
+        record_event("run.cancelled", run.project, run.number)
     run.refresh_from_db()
     return run
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from rating.models import Guidelines, Project, Split, User
+from rating.services.audit import record_event
 from rating.services.bulk import insert_rows
 from training.agreement import Agreement
 from training.models import DatasetSnapshot, SnapshotJudgment
@@ -245,6 +246,7 @@ def keep_snapshot(
             for start in range(0, len(frozen.judgment_ids), NAMED):
                 named = ((snapshot.pk, pk) for pk in frozen.judgment_ids[start : start + NAMED])
                 insert_rows(SnapshotJudgment, ("snapshot_id", "judgment_id"), named)
+            record_event("snapshot.frozen", project, snapshot.number, content_hash=snapshot.content_hash)
             if snapshot.directory.exists():
                 shutil.rmtree(snapshot.directory)  # a crash before the commit left it: no row names it
             target = temporary.rename(snapshot.directory)

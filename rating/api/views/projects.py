@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,6 +16,7 @@ from rating.api.pages import PageQuery, answer_page, ordered_by
 from rating.api.problems import Refused
 from rating.api.serializers import (
     AskingSerializer,
+    AuditEventSerializer,
     GuidelinesSerializer,
     MemberSerializer,
     NewGuidelines,
@@ -24,7 +26,7 @@ from rating.api.serializers import (
     ProjectSettings,
     TokenSerializer,
 )
-from rating.models import Guidelines, Membership, Project, Role, User
+from rating.models import AuditEvent, Guidelines, Membership, Project, Role, User
 from rating.services.asking import update_asking
 from rating.services.projects import (
     ProjectError,
@@ -151,6 +153,31 @@ def read_guidelines(request: Request, project: Project, number: int) -> Response
     """One version of the guidelines."""
     found = get_object_or_404(Guidelines, project=project, number=number)
     return Response(GuidelinesSerializer(found).data)
+
+
+class AuditQuery(PageQuery):
+    """Which deeds."""
+
+    ordering = ordered_by("happened")
+    action = serializers.CharField(required=False, max_length=40)
+    actor = serializers.CharField(required=False, max_length=150)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+@operation(paged(AuditEventSerializer), roles=ADMIN, query=AuditQuery)
+def list_audit(request: Request, project: Project, query: dict[str, Any]) -> Response:
+    """Who did what, and when, newest first."""
+    columns = {
+        "action": "action",
+        "actor": "actor_name",
+        "since": "happened_at__gte",
+        "until": "happened_at__lt",
+    }
+    wanted = {column: query[name] for name, column in columns.items() if name in query}
+    rows = AuditEvent.objects.filter(project=project, **wanted).select_related("token")
+    fields = {"happened": "pk"}
+    return answer_page(request, rows, query, lambda rows: AuditEventSerializer(rows, many=True).data, fields)
 
 
 class MemberQuery(PageQuery):
