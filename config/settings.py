@@ -12,6 +12,7 @@
 | RATCHET_DEBUG | Django's debug pages | off |
 | RATCHET_TRAINING_THREADS | CPU threads for each training run | number of cores |
 | RATCHET_API_CALLS_A_MINUTE | requests that each API token may make in a minute | 600 |
+| RATCHET_WEBHOOK_PRIVATE | webhooks may go to private and loopback addresses | off |
 | EMAIL_URL | where mail goes | printed on the console |
 | HF_TOKEN | a token of the Hugging Face Hub, to upload datasets | none |
 """
@@ -234,6 +235,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 MAX_UPLOAD_BYTES = 512 * 1024 * 1024
 
+WEBHOOK_PRIVATE = env.bool("RATCHET_WEBHOOK_PRIVATE", default=False)
 # Each API token's share; a program that asks more is told to wait.
 API_CALLS_A_MINUTE = env.int("RATCHET_API_CALLS_A_MINUTE", default=600)
 REST_FRAMEWORK = {

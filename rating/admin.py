@@ -33,6 +33,8 @@ from rating.models import (
     Rating,
     SpanMark,
     User,
+    Webhook,
+    WebhookDelivery,
 )
 
 MAX_SEARCH = 200
@@ -208,6 +210,25 @@ class AuditEventAdmin(ReadOnlyAdmin):
     list_display = ("happened_at", "project", "actor_name", "action", "subject")
     list_select_related = ("project",)
     search_fields = ("action", "subject", "actor_name")
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """Addresses that are told of a project's events; the secrets are not shown."""
+
+    list_display = ("url", "project", "created_at")
+    list_select_related = ("project",)
+    search_fields = ("url",)
+    exclude = ("secret",)
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    """What was told, and how often it was tried."""
+
+    list_display = ("public_id", "webhook", "event", "state", "attempts", "said", "created_at")
+    list_select_related = ("webhook",)
+    list_filter = ("state",)
 
 
 @admin.register(Item)

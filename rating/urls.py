@@ -17,6 +17,7 @@ from rating.views.projects import (
     settings,
 )
 from rating.views.tokens import end_token, tokens
+from rating.views.webhooks import drop_webhook, test_webhook, webhooks
 
 app_name = "rating"
 urlpatterns = [
@@ -33,6 +34,9 @@ urlpatterns = [
     path("projects/<slug:slug>/members/", members, name="members"),
     path("projects/<slug:slug>/members/<int:pk>/remove/", drop_member, name="remove_member"),
     path("projects/<slug:slug>/audit/", audit, name="audit"),
+    path("projects/<slug:slug>/webhooks/", webhooks, name="webhooks"),
+    path("projects/<slug:slug>/webhooks/<int:pk>/remove/", drop_webhook, name="remove_webhook"),
+    path("projects/<slug:slug>/webhooks/<int:pk>/test/", test_webhook, name="test_webhook"),
     path("projects/<slug:slug>/import/", import_page, name="import"),
     path("projects/<slug:slug>/import/<int:pk>/", import_file_page, name="import_file"),
     path("projects/<slug:slug>/import/<int:pk>/start/", start_import, name="start_import"),

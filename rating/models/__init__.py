@@ -8,6 +8,7 @@ from rating.models.people import Membership, Rater, RaterPreferences, Role, User
 from rating.models.projects import Dimension, Guidelines, Project, Question
 from rating.models.texts import Completion, ModelVersion, Prompt, Split
 from rating.models.tokens import ApiToken
+from rating.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "Answer",
@@ -33,4 +34,6 @@ __all__ = [
     "SpanMark",
     "Split",
     "User",
+    "Webhook",
+    "WebhookDelivery",
 ]

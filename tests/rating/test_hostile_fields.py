@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from rating.models import ApiToken, Assignment, Completion, Project, Prompt, Question, User
+from rating.models import ApiToken, Assignment, Completion, Project, Prompt, Question, User, Webhook
 from rating.presets import PLAIN
 from rating.services.asking import update_asking
 from rating.services.leases import lease_next_item
@@ -188,6 +188,14 @@ def tokens(clients: dict[str, Client]) -> Answers:
         yield post(clients["admin"], there, {"name": fit(text, 80), "scopes": ["read"], "days": 7})
         yield post(clients["admin"], there, {"name": "n", "scopes": [text], "days": text, "project": text})
     yield get(clients["admin"], there)
+
+
+def webhooks(clients: dict[str, Client]) -> Answers:
+    for text in TEXTS:
+        Webhook.objects.all().delete()  # a project has ten at most
+        yield post(clients["admin"], url("webhooks"), {"url": text})
+        yield post(clients["admin"], url("webhooks"), {"url": f"https://example.org/{fit(text, 400)}"})
+    yield get(clients["admin"], url("webhooks"))
 
 
 def programs(clients: dict[str, Client]) -> Answers:
@@ -364,7 +372,7 @@ def admin_search(clients: dict[str, Client]) -> Answers:
 
 
 SCENES: dict[str, Scene] = {scene.__name__: scene for scene in (
-    new_project, settings, guidelines, asking, answer, skip, members, tokens, programs, account_names, preferences, import_rows,
+    new_project, settings, guidelines, asking, answer, skip, members, tokens, programs, webhooks, account_names, preferences, import_rows,
     import_name, query, slug_in_address, headers, sign_in, admin_search,
 )}  # fmt: skip
 

@@ -9,7 +9,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from rating.models import ModelVersion
+from rating.models import ModelVersion, WebhookDelivery
+from rating.services.webhooks import add_webhook
 from tests.api import fields_of, problem_of, program, send
 from tests.factories import make_model_version, make_project
 from tests.training.conftest import judge_pairs
@@ -272,3 +273,17 @@ def test_lists_take_as_many_queries_for_three_rows(api, project, present, snapsh
     add(2)
     add(3)
     assert count() == one
+
+
+def test_webhooks_are_told(api, project, present, candidate):
+    add_webhook(project, "https://example.org/")
+    judge_pairs(project, 30)
+    frozen = send(api, "post", f"{HERE}snapshots/", {}).json()
+    run = send(api, "post", f"{HERE}runs/", {"recipe": "reward", "snapshot": frozen["number"]}).json()
+    send(api, "post", f"{HERE}runs/{run['number']}/cancel/")
+    send(api, "post", f"{HERE}promotions/", {"version": candidate.pk, "reason": "Kinder.", "confirm": True})
+    told = [json.loads(one.body) for one in WebhookDelivery.objects.order_by("pk")]
+    assert [one["event"] for one in told] == ["snapshot.frozen", "run.ended", "version.promoted"]
+    assert told[0]["data"]["content_hash"] == frozen["content_hash"]
+    assert (told[1]["data"]["number"], told[1]["data"]["state"]) == (run["number"], "cancelled")
+    assert told[2]["data"]["name"] == candidate.name

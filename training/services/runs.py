@@ -11,8 +11,9 @@ from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop, ngettext
 
-from rating.models import ModelVersion, Project, User
+from rating.models import ModelVersion, Project, User, Webhook
 from rating.services.audit import record_event
+from rating.services.webhooks import announce
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
 from training.recipes.spec import RECIPES, Probes, SpecError, parse_spec
 from training.services.snapshots import freeze_snapshot
@@ -331,6 +332,7 @@ def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
         error_message=CANCELLED_BY % {"name": user.get_username()} if user else CANCELLED_EARLY,
     )
     if cancelled:
+        announce_end(run, State.CANCELLED)
         cancel_followers()
         fail_evaluations()
     else:
@@ -339,6 +341,12 @@ def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
         record_event("run.cancelled", run.project, run.number)
     run.refresh_from_db()
     return run
+
+
+def announce_end(run: TrainingRun, state: TrainingRun.State) -> None:
+    """Tell the project's webhooks that the run has ended; call it in the transaction in which it does."""
+    told = {"number": run.number, "recipe": run.recipe, "purpose": run.purpose, "state": state.value}
+    announce(run.project, Webhook.Event.RUN_ENDED, told)
 
 
 def fail_evaluations() -> int:
@@ -353,15 +361,18 @@ def cancel_followers() -> int:
     count = 0
     while waiting := list(
         TrainingRun.objects.filter(state=State.QUEUED, after__state__in=ENDED_WITHOUT_RESULT).select_related(
-            "after"
+            "after", "project"
         )
     ):
         for run in waiting:
             assert run.after is not None
             why = AFTER_FAILED if run.after.state == State.FAILED else AFTER_CANCELLED
-            count += TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
+            changed = TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
                 state=State.CANCELLED,
                 ended_at=timezone.now(),
                 error_message=why % {"number": run.after.number, "recipe": run.after.recipe},
             )
+            count += changed
+            if changed:
+                announce_end(run, State.CANCELLED)
     return count
