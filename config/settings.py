@@ -11,6 +11,8 @@
 | CSRF_TRUSTED_ORIGINS | origins trusted for forms behind a proxy, comma-separated | none |
 | RATCHET_DEBUG | Django's debug pages | off |
 | RATCHET_TRAINING_THREADS | CPU threads for each training run | number of cores |
+| RATCHET_API_CALLS_A_MINUTE | requests that each API token may make in a minute | 600 |
+| RATCHET_WEBHOOK_PRIVATE | webhooks may go to private and loopback addresses | off |
 | EMAIL_URL | where mail goes | printed on the console |
 | HF_TOKEN | a token of the Hugging Face Hub, to upload datasets | none |
 """
@@ -83,6 +85,8 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "template_partials",
+    "rest_framework",
+    "drf_spectacular",
 ]
 
 MIDDLEWARE = [
@@ -99,6 +103,7 @@ MIDDLEWARE = [
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "rating.services.audit.note_request",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -230,6 +235,33 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # An uploaded file goes to disk in pieces; a form that is no file stays small.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 MAX_UPLOAD_BYTES = 512 * 1024 * 1024
+
+WEBHOOK_PRIVATE = env.bool("RATCHET_WEBHOOK_PRIVATE", default=False)
+# Each API token's share; a program that asks more is told to wait.
+API_CALLS_A_MINUTE = env.int("RATCHET_API_CALLS_A_MINUTE", default=600)
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rating.api.tokens.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["rating.api.tokens.TokenThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rating.api.parsing.JSONDoorParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "rating.api.problems.handle",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Ratchet",
+    "DESCRIPTION": "What the pages do for admins and operators, for programs with a token.",
+    "VERSION": "1",
+    "SERVE_PUBLIC": True,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "ENUM_NAME_OVERRIDES": {
+        "QuestionKind": "rating.models.projects.Question.Kind",
+        "VersionKind": "rating.models.texts.ModelVersion.Kind",
+    },
+}
 
 globals().update(env.email_url("EMAIL_URL", default="consolemail://"))
 

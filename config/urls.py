@@ -10,6 +10,7 @@ urlpatterns = [
     path("language/", set_language, name="set_language"),
     path("account/", include("allauth.account.urls")),
     path("admin/", admin.site.urls),
+    path("api/", include("config.api")),
     path("", include("rating.urls")),
     path("", include("training.urls")),
 ]

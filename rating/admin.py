@@ -13,7 +13,9 @@ from django.http import HttpRequest
 
 from rating.models import (
     Answer,
+    ApiToken,
     Assignment,
+    AuditEvent,
     Completion,
     Dimension,
     Guidelines,
@@ -31,6 +33,8 @@ from rating.models import (
     Rating,
     SpanMark,
     User,
+    Webhook,
+    WebhookDelivery,
 )
 
 MAX_SEARCH = 200
@@ -188,6 +192,43 @@ class ImportAdmin(ReadOnlyAdmin):
     list_select_related = ("project", "created_by")
     list_filter = ("state",)
     search_fields = ("name",)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Tokens of programs, as far as they are known here: not the tokens themselves."""
+
+    list_display = ("start", "name", "user", "project", "expires_at", "revoked_at", "last_used_at")
+    list_select_related = ("user", "project")
+    search_fields = ("name", "start")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    """Who did what, and when."""
+
+    list_display = ("happened_at", "project", "actor_name", "action", "subject")
+    list_select_related = ("project",)
+    search_fields = ("action", "subject", "actor_name")
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """Addresses that are told of a project's events; the secrets are not shown."""
+
+    list_display = ("url", "project", "created_at")
+    list_select_related = ("project",)
+    search_fields = ("url",)
+    exclude = ("secret",)
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    """What was told, and how often it was tried."""
+
+    list_display = ("public_id", "webhook", "event", "state", "attempts", "said", "created_at")
+    list_select_related = ("webhook",)
+    list_filter = ("state",)
 
 
 @admin.register(Item)

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from rating.models import Answer, Dimension, Project, Question, Rating
+from rating.services.audit import record_event
 from rating.services.errors import at_most_characters
 from rating.services.projects import ProjectError, update_project
 from rating.services.responses import Asking
@@ -76,6 +77,8 @@ def update_asking(
     stored = update_project(project, **settings)
     _replace(Dimension, stored, dimensions, Rating, "dimension")
     _replace(Question, stored, questions, Answer, "question")
+    counts = {"dimensions": len(dimensions), "questions": len(questions)}
+    record_event("asking.changed", stored, stored.slug, **counts)
     return stored
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_noop
 from rating.models import Guidelines, Membership, Project, Prompt, Rater, Rating, Role, User
 from rating.prepared import Prepared, whole
 from rating.presets import PLAIN
+from rating.services.audit import record_event
 from rating.services.errors import too_long
 from rating.services.texts import TextError, check_text
 
@@ -65,6 +66,7 @@ def create_project(
             if user is not None:
                 for role in (Role.ADMIN, Role.OPERATOR):
                     Membership.objects.create(project=project, user=user, role=role)
+            record_event("project.created", project, project.slug)
     except IntegrityError:
         words = _("A project with the address “%(slug)s” exists; choose another.")
         raise ProjectError("slug", words % {"slug": slug}) from None
@@ -97,6 +99,7 @@ def update_project(project: Project, **settings: object) -> Project:
     _check_scale(stored.scale_min, stored.scale_max)
     if changed:
         stored.save(update_fields=sorted(changed))
+        record_event("project.changed", stored, stored.slug, **changed)
     return stored
 
 
@@ -118,7 +121,9 @@ def publish_guidelines(project: Project, text: str, user: User | None = None) ->
         if newest is not None and newest.text == text:
             return newest
         number = Guidelines.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
-        return Guidelines.objects.create(project=project, number=number + 1, text=text, created_by=user)
+        made = Guidelines.objects.create(project=project, number=number + 1, text=text, created_by=user)
+        record_event("guidelines.published", project, made.number)
+        return made
 
 
 def current_guidelines(project: Project) -> Guidelines | None:
@@ -126,6 +131,7 @@ def current_guidelines(project: Project) -> Guidelines | None:
     return Guidelines.objects.filter(project=project).order_by("-number").first()
 
 
+@transaction.atomic
 def add_member(project: Project, user: User, role: str) -> Membership:
     """Give an account a role; a role that it has already is left as it is.
 
@@ -134,7 +140,10 @@ def add_member(project: Project, user: User, role: str) -> Membership:
     """
     if role not in Role.values:
         raise ProjectError("role", _("A role is one of %(roles)s.") % {"roles": ", ".join(Role.values)})
-    return Membership.objects.get_or_create(project=project, user=user, role=role)[0]
+    membership, is_new = Membership.objects.get_or_create(project=project, user=user, role=role)
+    if is_new:
+        record_event("member.added", project, user.get_username(), role=role)
+    return membership
 
 
 @transaction.atomic
@@ -148,6 +157,7 @@ def remove_member(membership: Membership) -> None:
     admins = Membership.objects.filter(project=membership.project_id, role=Role.ADMIN)
     if membership.role == Role.ADMIN and not admins.exclude(pk=membership.pk).exists():
         raise ProjectError("role", _("A project keeps at least one admin: name another first."))
+    record_event("member.removed", membership.project, membership.user.get_username(), role=membership.role)
     membership.delete()
 
 

@@ -66,7 +66,13 @@ ROOMS = (
         OPERATOR,
         frozenset({"training:evaluation", "training:add_version", "training:promote"}),
     ),
-    Room("rating:members", gettext_lazy("Members"), "users", ADMIN),
+    Room(
+        "rating:members",
+        gettext_lazy("Members"),
+        "users",
+        ADMIN,
+        frozenset({"rating:audit", "rating:webhooks"}),
+    ),
     Room(
         "rating:asking",
         gettext_lazy("Ways of asking"),

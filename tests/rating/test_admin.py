@@ -6,7 +6,9 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
-from rating.models import Answer, Assignment, Import, Judgment, RaterPreferences, Rating, SpanMark
+from rating.models import Answer, Assignment, Import, Judgment, RaterPreferences, Rating, SpanMark, Webhook
+from rating.services.tokens import create_token
+from rating.services.webhooks import add_webhook, put_up
 from tests.conftest import signed_in
 from tests.factories import (
     make_dimension,
@@ -39,6 +41,8 @@ def fill(rows: int) -> None:
         version = make_model_version(project, parent=make_model_version(project))
         rater = make_rater(project)
         RaterPreferences.objects.create(user=rater.user)
+        put_up(add_webhook(project, "https://example.org/"), project, Webhook.Event.TEST, {})
+        create_token(rater.user, name="program", scopes=["read"], days=1, project=project)
         Import.objects.create(project=project, name="rows.jsonl", size=1)
         judgment = make_judgment(make_item(project, n=1, model_version=version), rater)
         Answer.objects.create(judgment=judgment, question=question, value=True)

@@ -17,13 +17,25 @@ from urllib.parse import quote
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from rating.models import Assignment, Completion, Import, Project, Prompt, Question, User
+from rating.models import (
+    ApiToken,
+    Assignment,
+    Completion,
+    Import,
+    Project,
+    Prompt,
+    Question,
+    User,
+    Webhook,
+)
 from rating.presets import PLAIN
 from rating.services.asking import update_asking
 from rating.services.imports.worker import ImportWorker
 from rating.services.leases import lease_next_item
 from rating.services.projects import rater_for
+from tests.api import program, send
 from tests.conftest import signed_in
 from tests.factories import make_item, make_membership, make_user
 from tests.hostile import RAW, STORED, UNSTORABLE, UNSTORED, faults_of, fit, get, post, share
@@ -39,7 +51,7 @@ Scene = Callable[[dict[str, Client], list[str]], Answers]
 SHARES = {
     "new_project": 4, "settings": 4, "guidelines": 4, "asking": 4, "answer": 4, "members": 3, "account_names": 4,
     "import_rows": 12, "import_columns": 12, "import_name": 12, "query": 12, "slug_in_address": 3, "sign_in": 4,
-    "admin_search": 6,
+    "admin_search": 6, "tokens": 12, "webhooks": 6, "programs": 24,
 }  # fmt: skip
 
 
@@ -75,6 +87,7 @@ def settings(clients: dict[str, Client], texts: list[str]) -> Answers:
     for text in texts:
         yield post(clients["admin"], url("settings"), {"name": fit(text, 120), "description": text} | SETTLED)
         yield get(clients["rater"], url("project"))
+        yield get(clients["admin"], url("audit"))
 
 
 def guidelines(clients: dict[str, Client], texts: list[str]) -> Answers:
@@ -190,6 +203,46 @@ def skip(clients: dict[str, Client], texts: list[str]) -> Answers:
 def members(clients: dict[str, Client], texts: list[str]) -> Answers:
     for text in texts:
         yield post(clients["admin"], url("members"), {"username": fit(text, 150), "role": text})
+
+
+def tokens(clients: dict[str, Client], texts: list[str]) -> Answers:
+    there = reverse("rating:tokens")
+    for text in texts:
+        ApiToken.objects.update(revoked_at=timezone.now())  # an account has fifty at most
+        yield post(clients["admin"], there, {"name": fit(text, 80), "scopes": ["read"], "days": 7})
+        yield post(clients["admin"], there, {"name": "n", "scopes": [text], "days": text, "project": text})
+    yield get(clients["admin"], there)
+
+
+def webhooks(clients: dict[str, Client], texts: list[str]) -> Answers:
+    for text in texts:
+        Webhook.objects.all().delete()  # a project has ten at most
+        yield post(clients["admin"], url("webhooks"), {"url": text})
+        yield post(clients["admin"], url("webhooks"), {"url": f"https://example.org/{fit(text, 400)}"})
+    yield get(clients["admin"], url("webhooks"))
+
+
+def programs(clients: dict[str, Client], texts: list[str]) -> Answers:
+    """Every text as a value, as a name, in the query string and as a token."""
+    api = program(make_user("program", is_superuser=True))
+    api.raise_request_exception = False
+    here = "/api/projects/demo/"
+    for text in texts:
+        for method, path, body in (
+            ("patch", here, {"name": fit(text, 120), "description": text}),
+            ("patch", here, {text: text}),
+            ("post", f"{here}guidelines/", {"text": fit(text, 50_000)}),
+            ("post", f"{here}members/", {"username": text, "role": text}),
+            ("post", f"{here}triggers/", {"name": text, "schedule": text, "plan": [{"recipe": text}]}),
+            ("post", f"{here}runs/", {"recipe": text, "settings": {text: text}}),
+            ("post", f"{here}versions/", {"name": text, "base": text}),
+            ("post", f"{here}snapshots/", {"query": {"raters": [text], "with_flags": [text], text: 1}}),
+        ):
+            yield send(api, method, path, body)
+        yield get(api, f"{here}judgments/", {"rater": text, "since": text, "cursor": text, "limit": text})
+        yield get(api, f"{here}export/", {"format": text, "split": text})
+        yield get(api, here)
+        yield get(Client(headers={"Authorization": f"Bearer {text.encode('utf-8', 'ignore')!r}"}), here)
 
 
 def account_names(clients: dict[str, Client], texts: list[str]) -> Answers:
@@ -397,8 +450,8 @@ def admin_search(clients: dict[str, Client], texts: list[str]) -> Answers:
 
 
 SCENES: dict[str, Scene] = {scene.__name__: scene for scene in (
-    new_project, settings, guidelines, asking, answer, skip, members, account_names, preferences, import_rows,
-    import_columns, import_name, query, slug_in_address, headers, sign_in, admin_search,
+    new_project, settings, guidelines, asking, answer, skip, members, tokens, programs, webhooks,
+    account_names, preferences, import_rows, import_columns, import_name, query, slug_in_address, headers, sign_in, admin_search,
 )}  # fmt: skip
 
 

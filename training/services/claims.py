@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from rating.models import ModelVersion
 from training.models import RunEvent, TrainingRun
-from training.services.runs import CANCELLED, State, cancel_followers, fail_evaluations
+from training.services.runs import CANCELLED, State, announce_end, cancel_followers, fail_evaluations
 from training.services.sentences import Sentence
 from training.services.workers import is_known_dead
 
@@ -172,6 +172,8 @@ def end_run(run: TrainingRun, attempt: int, state: TrainingRun.State, **fields: 
     changed = held(run, attempt).update(
         state=state, lease_until=None, claimed_by="", ended_at=timezone.now(), **fields
     )
+    if changed:
+        announce_end(run, state)
     if changed and state != State.SUCCEEDED:
         cancel_followers()
         fail_evaluations()

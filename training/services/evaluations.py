@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from rating.models import Completion, Item, Judgment, ModelVersion, Project, Prompt, Split, User
+from rating.services.audit import record_event
 from rating.services.items import create_item
 from training.models import Evaluation, EvaluationItem, TrainingRun
 from training.services.runs import Purpose, RunError, lock_project, queue_run
@@ -113,9 +114,12 @@ def start_evaluation(
     except RunError as error:
         field, message = error.problems[0]
         raise EvaluationError(field, message) from error
-    return Evaluation.objects.create(
+    evaluation = Evaluation.objects.create(
         project=project, number=number + 1, candidate=candidate, baseline=baseline, sampling_run=run
     )
+    compared = {"candidate": candidate.name, "baseline": baseline.name}
+    record_event("evaluation.started", project, evaluation.number, **compared)
+    return evaluation
 
 
 def check_pair(project: Project, candidate: ModelVersion, baseline: ModelVersion) -> None:
@@ -223,6 +227,7 @@ def close_evaluation(evaluation: Evaluation) -> Evaluation:
         state=Evaluation.State.CLOSED, closed_at=timezone.now()
     )
     if changed:
+        record_event("evaluation.closed", evaluation.project, evaluation.number)
         Item.objects.filter(evaluation_place__evaluation=evaluation, open_slots__gt=0).update(open_slots=0)
     evaluation.refresh_from_db()
     if evaluation.state != Evaluation.State.CLOSED:

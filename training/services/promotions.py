@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.translation import gettext, override
 
-from rating.models import ModelVersion, Project, Prompt, User
+from rating.models import ModelVersion, Project, Prompt, User, Webhook
+from rating.services.audit import record_event
+from rating.services.webhooks import announce
 from training.models import Evaluation, Promotion, TrainingRun
 from training.services.evaluations import close_evaluation, evaluation_result
 from training.services.runs import ACTIVE, Purpose, lock_project, request_cancel
@@ -64,6 +66,9 @@ def promote_version(
         reason=reason.strip(),
         decided_by=user,
     )
+    told = {"version": version.pk, "name": version.name, "replaced": present.pk if present else None}
+    announce(project, Webhook.Event.VERSION_PROMOTED, told)
+    record_event("version.promoted", project, version.name, reason=promotion.reason)
     if evaluation and evaluation.state == Evaluation.State.OPEN:
         close_evaluation(evaluation)
     if present is not None:
@@ -133,6 +138,7 @@ def undo_promotion(promotion: Promotion, *, user: User | None, reason: str = "")
         reason=reason.strip(),
         decided_by=user,
     )
+    record_event("promotion.undone", project, latest.model_version.name, reason=undoing.reason)
     cancel_responses(latest.model_version, user)
     return undoing
 

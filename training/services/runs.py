@@ -12,7 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop, ngettext
 from pydantic import BaseModel
 
-from rating.models import ModelVersion, Project, User
+from rating.models import ModelVersion, Project, User, Webhook
+from rating.services.audit import record_event
+from rating.services.webhooks import announce
 from training.models import DatasetSnapshot, Evaluation, TrainingRun, Trigger
 from training.recipes.spec import RECIPES, REWARD_RECIPES, SpecError, parse_spec
 from training.services.snapshots import freeze_snapshot
@@ -153,7 +155,7 @@ def queue_run(
     if needs_reward_model(recipe) and not has_reward_model(project, after):
         raise RunError([("reward_model", gettext(NO_REWARD_MODEL) % {"recipe": recipe})])
     with transaction.atomic():
-        return TrainingRun.objects.create(
+        run = TrainingRun.objects.create(
             project=project,
             number=next_run_number(project),
             recipe=recipe,
@@ -165,6 +167,8 @@ def queue_run(
             trigger=trigger,
             created_by=user,
         )
+        record_event("run.queued", project, run.number, recipe=recipe, purpose=str(purpose))
+        return run
 
 
 NO_REWARD_MODEL = gettext_noop(
@@ -354,12 +358,21 @@ def request_cancel(run: TrainingRun, user: User | None) -> TrainingRun:
         error_message=CANCELLED_BY % {"name": user.get_username()} if user else CANCELLED_EARLY,
     )
     if cancelled:
+        announce_end(run, State.CANCELLED)
         cancel_followers()
         fail_evaluations()
     else:
-        row.filter(state=State.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+        cancelled = row.filter(state=State.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+    if cancelled:
+        record_event("run.cancelled", run.project, run.number)
     run.refresh_from_db()
     return run
+
+
+def announce_end(run: TrainingRun, state: TrainingRun.State) -> None:
+    """Tell the project's webhooks that the run has ended; call it in the transaction in which it does."""
+    told = {"number": run.number, "recipe": run.recipe, "purpose": run.purpose, "state": state.value}
+    announce(run.project, Webhook.Event.RUN_ENDED, told)
 
 
 def fail_evaluations() -> int:
@@ -374,15 +387,18 @@ def cancel_followers() -> int:
     count = 0
     while waiting := list(
         TrainingRun.objects.filter(state=State.QUEUED, after__state__in=ENDED_WITHOUT_RESULT).select_related(
-            "after"
+            "after", "project"
         )
     ):
         for run in waiting:
             assert run.after is not None
             why = AFTER_FAILED if run.after.state == State.FAILED else AFTER_CANCELLED
-            count += TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
+            changed = TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED).update(
                 state=State.CANCELLED,
                 ended_at=timezone.now(),
                 error_message=why % {"number": run.after.number, "recipe": run.after.recipe},
             )
+            count += changed
+            if changed:
+                announce_end(run, State.CANCELLED)
     return count

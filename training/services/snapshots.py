@@ -18,8 +18,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from rating.models import Guidelines, Project, Split, User
+from rating.models import Guidelines, Project, Split, User, Webhook
+from rating.services.audit import record_event
 from rating.services.bulk import insert_rows
+from rating.services.webhooks import announce
 from training.agreement import Agreement
 from training.models import DatasetSnapshot, SnapshotJudgment
 from training.services.cards import CardCounts, make_card
@@ -245,6 +247,9 @@ def keep_snapshot(
             for start in range(0, len(frozen.judgment_ids), NAMED):
                 named = ((snapshot.pk, pk) for pk in frozen.judgment_ids[start : start + NAMED])
                 insert_rows(SnapshotJudgment, ("snapshot_id", "judgment_id"), named)
+            record_event("snapshot.frozen", project, snapshot.number, content_hash=snapshot.content_hash)
+            told = {"number": snapshot.number, "content_hash": snapshot.content_hash}
+            announce(project, Webhook.Event.SNAPSHOT_FROZEN, told)
             if snapshot.directory.exists():
                 shutil.rmtree(snapshot.directory)  # a crash before the commit left it: no row names it
             target = temporary.rename(snapshot.directory)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, override
 
 from rating.models import Judgment, Project
+from rating.services.audit import record_event
 from training.models import TrainingRun, Trigger
 from training.numbers import localize_count
 from training.services.runs import ACTIVE, RunError, check_plan, next_run_number, queue_steps
@@ -152,6 +153,7 @@ def fire_in_vain(trigger: Trigger, seen: int, message: str) -> list[TrainingRun]
     return [run]
 
 
+@transaction.atomic
 def save_trigger(
     project: Project,
     *,
@@ -189,6 +191,7 @@ def save_trigger(
         trigger.save(update_fields=["name", "schedule", "plan", "every_judgments", "enabled"])
     else:
         trigger.save()
+    record_event("trigger.saved", project, trigger.name, enabled=enabled)
     return trigger
 
 

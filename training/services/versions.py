@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext
 
 from rating.models import ModelVersion, Project
+from rating.services.audit import record_event
 from rating.services.texts import TextError, check_text
 from training.models import Promotion, TrainingRun
 from training.services.files import hash_file
@@ -77,7 +78,9 @@ def add_base_version(
     facts = describe_base(base)
     try:
         with transaction.atomic():
-            return ModelVersion.objects.create(project=project, name=name, kind=kind, **facts)
+            version = ModelVersion.objects.create(project=project, name=name, kind=kind, **facts)
+            record_event("version.added", project, name, base=version.base)
+            return version
     except IntegrityError:
         taken = gettext("There is already a model version named “%(name)s” in this project.")
         raise VersionError("name", taken % {"name": name}) from None

@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from rating.models import Import, Project, User
+from rating.services.audit import record_event
 from rating.services.imports.formats.columns import Columns
 from rating.services.imports.importing import Position, import_file
 from rating.services.imports.reports import ImportFailed, ImportReport
@@ -60,6 +61,7 @@ def receive_upload(project: Project, upload: UploadedFile, user: User) -> Import
     return made
 
 
+@transaction.atomic
 def queue_import(
     row: Import, *, format_name: str, columns: Columns | None, keep_good: bool, dry_run: bool
 ) -> bool:
@@ -83,16 +85,20 @@ def queue_import(
         done=0,
         total=row.size,
     )
+    if changed:
+        record_event("import.queued", row.project, row.pk, name=row.name, dry_run=dry_run)
     return changed == 1
 
 
+@transaction.atomic
 def cancel_import(row: Import) -> None:
     """Stop an import: at once when nobody works on it, else when its worker next looks."""
     waiting = Import.objects.filter(pk=row.pk, state__in=[*LEFT, State.QUEUED])
     if waiting.update(state=State.CANCELLED, ended_at=timezone.now()):
+        record_event("import.cancelled", row.project, row.pk, name=row.name)
         remove_upload(row)
-    else:
-        Import.objects.filter(pk=row.pk, state=State.RUNNING).update(cancel_requested=True)
+    elif Import.objects.filter(pk=row.pk, state=State.RUNNING).update(cancel_requested=True):
+        record_event("import.cancelled", row.project, row.pk, name=row.name)
 
 
 def claim_import(worker: str) -> Import | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from django.db import InterfaceError, OperationalError, connection
 
 from rating.services.imports.jobs import claim_import, run_import, sweep_uploads
+from rating.services.webhooks import deliver_next
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +43,16 @@ class ImportWorker:
         logger.info("Import worker stopped.")
 
     def turn(self) -> bool:
-        """Carry out one import, if one waits. A database that is away is waited for."""
+        """Carry out one import, and tell one webhook what is due. A database that is away is waited for."""
         try:
             row = claim_import(self.name)
             if row is None:
-                return False
+                return deliver_next()
             logger.info("%s: attempt %d begins.", row, row.attempt)
             run_import(row, self.stop.is_set)
             row.refresh_from_db()
             logger.info("%s: %s.", row, row.state)
+            deliver_next()
         except (OperationalError, InterfaceError) as error:
             # The lease runs out, and the import goes on from where it was.
             logger.error("The database does not answer: %s", error)

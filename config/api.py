@@ -1,0 +1,18 @@
+"""The addresses of the API: the document, both sides, and a 404 that is a problem."""
+
+from django.urls import include, path
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.permissions import AllowAny
+
+from rating.api.problems import not_found
+
+schema = SpectacularAPIView.as_view(
+    renderer_classes=[OpenApiJsonRenderer], permission_classes=[AllowAny], throttle_classes=[]
+)
+urlpatterns = [
+    path("schema/", schema, name="api_schema"),
+    path("", include("rating.api.urls")),
+    path("", include("training.api.urls")),
+    path("<path:rest>", not_found, name="api_not_found"),
+]
