@@ -80,7 +80,8 @@ def check(answer: HttpResponse, label: str) -> None:
     # A generated slug may be no slug at all: then there is no such address, and no method is wrong for it.
     assert str(answer.status_code) in set(told) | {"404", "400"}, (answer.status_code, answer.content[:300])
     if answer.status_code >= 400:
-        assert answer.headers["Content-Type"] == "application/problem+json"
+        where = (answer.request["PATH_INFO"], answer.request["QUERY_STRING"], answer.status_code)
+        assert answer.headers["Content-Type"] == "application/problem+json", where
         assert json.loads(answer.content)["status"] == answer.status_code
 
 
