@@ -28,7 +28,7 @@ TURN = re.compile(r"\n\n(Human|Assistant): ?")
 HELD_OUT = 64
 MAX_NEW_TOKENS = 32
 MAX_LENGTH = 96  # of prompt and response where the response is written; of pairs twice that
-SHAPE: dict[str, Any] = {"threads": 1, "seed": 0, "max_length": 2 * MAX_LENGTH, "lora": None}
+SHAPE: dict[str, Any] = {"threads": 1, "seed": 0, "max_length": 2 * MAX_LENGTH, "train": {"kind": "all"}}
 ROLLOUT: dict[str, Any] = {
     "max_new_tokens": MAX_NEW_TOKENS,
     "max_length": MAX_LENGTH,

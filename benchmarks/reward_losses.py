@@ -34,7 +34,7 @@ COMMON: Row = {
     "threads": 1,
     "seed": 0,
     "max_length": MAX_LENGTH,
-    "lora": None,
+    "train": {"kind": "all"},
     "learning_rate": 3e-4,
     "epochs": 1,
 }

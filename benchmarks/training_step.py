@@ -54,7 +54,13 @@ def write_data(home: Path) -> None:
 def settings(recipe: str, steps: int, reward: Path) -> dict[str, Any]:
     """The specification of a recipe's run."""
     rows = {"sft": "sft", "reward": "pairs", "dpo": "pairs"}.get(recipe, "prompts")
-    spec: dict[str, Any] = {"recipe": recipe, "model": str(MODEL), "threads": 1, "lora": None, "seed": 0}
+    spec: dict[str, Any] = {
+        "recipe": recipe,
+        "model": str(MODEL),
+        "threads": 1,
+        "train": {"kind": "all"},
+        "seed": 0,
+    }
     spec |= {"data": {"train": f"data/{rows}.jsonl"}, "max_length": 192, "save_every": 1_000_000}
     if rows != "prompts":
         return spec | {"max_steps": steps, "batch_size": 8, "warmup_ratio": 0, "learning_rate": 1e-5}
@@ -201,7 +207,7 @@ def per_step(times: list[float]) -> float:
 def compare(home: Path, recipes: Sequence[str], steps: int, rounds: int) -> str:
     """Plain and ours in turns; the ratio is plain over ours: 1.0 or more is what is wanted."""
     reward = home / "reward-model/output"
-    spec = settings("reward", 2, reward) | {"lora": {"r": 4}}
+    spec = settings("reward", 2, reward) | {"train": {"kind": "lora", "r": 4}}
     (home / "reward-model").mkdir()
     (home / "reward-model/data").symlink_to(home / "data")
     run_recipe(home / "reward-model", spec)
@@ -252,16 +258,16 @@ def measure_ppo(home: Path, layers: int, width: int) -> str:
     model = write_model(home, layers, width)
     base: dict[str, Any] = {"model": str(model), "threads": 1, "max_length": 96, "learning_rate": 1e-5}
     reward = {"recipe": "reward", "max_steps": 1, "batch_size": 2, "data": {"train": "data/pairs.jsonl"}}
-    reward |= {"lora": {"r": 8}}
+    reward |= {"train": {"kind": "lora", "r": 8}}
     directory = home / "random-reward"
     measure_process(home, directory, base | reward)
     ppo = {"recipe": "ppo", "reward_model": str(directory / "output"), "steps": 3, "ppo_epochs": 1}
     ppo |= {"rollout_batch_size": 8, "minibatch_size": 4, "max_new_tokens": 24}
     ppo |= {"unfinished_penalty": None, "data": {"train": "data/prompts.jsonl"}}
     ways: dict[str, dict[str, Any]] = {
-        "one backbone, three adapters": {"backbone": "shared", "lora": {"r": 8}},
-        "three models, two adapters (reference: the adapter off)": {"lora": {"r": 8}},
-        "four models, every weight trained": {"lora": None},
+        "one backbone, three adapters": {"backbone": "shared", "train": {"kind": "lora", "r": 8}},
+        "three models, two adapters (reference: the adapter off)": {"train": {"kind": "lora", "r": 8}},
+        "four models, every weight trained": {"train": {"kind": "all"}},
     }
     lines = []
     for number, (label, change) in enumerate(ways.items()):

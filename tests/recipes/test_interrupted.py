@@ -135,6 +135,7 @@ ONLINE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

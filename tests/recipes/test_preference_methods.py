@@ -91,9 +91,7 @@ def place(path: Path, spec: dict, rows: list[dict], model: Path) -> Folder:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, dict[str, Folder]]:
-    """Each case undisturbed ("calm"), stopped by request after a resumed step ("stopped"), and then taken
-    up.
-    """
+    """Each case undisturbed ("calm")."""
     home = tmp_path_factory.mktemp("preferences")
     found = {
         name: {kind: Folder(home / name / kind) for kind in ("calm", "stopped", "again")} for name in CASES
@@ -101,23 +99,30 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str
     for name, (spec, rows) in CASES.items():
         place(found[name]["calm"].path, spec, rows, tiny_model)
     run_all([case["calm"] for case in found.values()])
-    ignored = shutil.ignore_patterns(
-        "output", "result.json", "checkpoint-4"
-    )  # as a kill after step 2 leaves it
-    for case in found.values():
-        shutil.copytree(case["calm"].path, case["stopped"].path, ignore=ignored)
-        (case["stopped"].path / "cancel").touch()
-    run_all([case["stopped"] for case in found.values()])
-    for case in found.values():
-        shutil.copytree(case["stopped"].path, case["again"].path)
-        (case["again"].path / "cancel").unlink()
-    run_all([case["again"] for case in found.values()])
     return found
 
 
+@pytest.fixture(scope="module")
+def taken_up(runs: dict[str, dict[str, Folder]]) -> dict[str, dict[str, Folder]]:
+    """Each case also stopped by request after a resumed step ("stopped"), and then taken up ("again")."""
+    ignored = shutil.ignore_patterns(
+        "output", "result.json", "checkpoint-4"
+    )  # as a kill after step 2 leaves it
+    for case in runs.values():
+        shutil.copytree(case["calm"].path, case["stopped"].path, ignore=ignored)
+        (case["stopped"].path / "cancel").touch()
+    run_all([case["stopped"] for case in runs.values()])
+    for case in runs.values():
+        shutil.copytree(case["stopped"].path, case["again"].path)
+        (case["again"].path / "cancel").unlink()
+    run_all([case["again"] for case in runs.values()])
+    return runs
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_stopped_and_taken_up_it_ends_with_the_same_bits(runs, name: str) -> None:
-    calm, stopped, again = (runs[name][kind] for kind in ("calm", "stopped", "again"))
+def test_stopped_and_taken_up_it_ends_with_the_same_bits(taken_up, name: str) -> None:
+    calm, stopped, again = (taken_up[name][kind] for kind in ("calm", "stopped", "again"))
     assert calm.result()["status"] == "succeeded", calm.result()["error"]
     assert (calm.result()["kind"], calm.result()["step"]) == ("policy", 5)
     assert (stopped.result()["status"], stopped.result()["step"]) == ("cancelled", 3)
@@ -253,6 +258,7 @@ def test_the_losses_without_a_reference_at_the_first_step_by_hand(runs, tiny_mod
     assert "1 of 4 pairs are ties and were left out" in warnings
 
 
+@pytest.mark.slow
 def test_the_reference_is_computed_once_and_a_warm_run_has_the_same_bits(runs, tmp_path, tiny_model) -> None:
     """Without a cache, with an empty one, a filled one, and a damaged one."""
     cache = tmp_path / "cache"

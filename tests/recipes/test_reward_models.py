@@ -103,9 +103,7 @@ def copy_interrupted(run: Folder, name: str) -> Folder:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, dict[str, Folder]]:
-    """Each case undisturbed ("calm"), stopped by request after a resumed step ("stopped"), and then taken
-    up.
-    """
+    """Each case undisturbed ("calm")."""
     home = tmp_path_factory.mktemp("rewards")
     found: dict[str, dict[str, Folder]] = {}
     for name, (spec, rows) in CASES.items():
@@ -117,15 +115,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str
         (path / "spec.json").write_text(json.dumps({"threads": 1, "seed": 7, **SETTINGS, **spec}))
         found[name] = {"calm": Folder(path)}
     run_all([case["calm"] for case in found.values()])
-    for case in found.values():
+    return found
+
+
+@pytest.fixture(scope="module")
+def taken_up(runs: dict[str, dict[str, Folder]]) -> dict[str, dict[str, Folder]]:
+    """Each case also stopped by request after a resumed step ("stopped"), and then taken up ("again")."""
+    for case in runs.values():
         case["stopped"] = copy_interrupted(case["calm"], "stopped")
-    run_all([case["stopped"] for case in found.values()])
-    for case in found.values():
+    run_all([case["stopped"] for case in runs.values()])
+    for case in runs.values():
         case["again"] = Folder(case["calm"].path.with_name("again"))
         shutil.copytree(case["stopped"].path, case["again"].path)
         (case["again"].path / "cancel").unlink()
-    run_all([case["again"] for case in found.values()])
-    return found
+    run_all([case["again"] for case in runs.values()])
+    return runs
 
 
 def logits(path: Path, conversation: list[dict]) -> list[float]:
@@ -157,9 +161,10 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_stopped_and_taken_up_it_ends_with_the_same_bits(runs, name: str) -> None:
-    calm, stopped, again = (runs[name][kind] for kind in ("calm", "stopped", "again"))
+def test_stopped_and_taken_up_it_ends_with_the_same_bits(taken_up, name: str) -> None:
+    calm, stopped, again = (taken_up[name][kind] for kind in ("calm", "stopped", "again"))
     assert calm.result()["status"] == "succeeded", calm.result()["error"]
     assert (calm.result()["kind"], calm.result()["step"]) == ("reward", 5)
     assert (stopped.result()["status"], stopped.result()["step"]) == ("cancelled", 3)

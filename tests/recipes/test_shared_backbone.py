@@ -17,6 +17,7 @@ SHARED = {**SPEC, "backbone": "shared", "save_every": 50}
 MEASURES = ("reward", "kl", "response_length", "finished", "explained_variance")  # before any update
 
 
+@pytest.mark.slow
 def test_a_shared_backbone_learns_like_separate_models(folder, tiny_model: Path) -> None:
     shared, cancelled = folder("shared", SHARED, FILES), folder("cancelled", SHARED, FILES)
     separate = folder("separate", {**SHARED, "backbone": "separate", "steps": 1}, FILES)

@@ -115,7 +115,7 @@ class OnlineSpec(RewardedSpec):
     )
     stop_on: list[AlarmName] = setting(
         ["kl_budget"],
-        f"Alarms that stop the run, with its model kept: {', '.join(ALARM_NAMES)}.",
+        "Alarms that stop the run, with its model kept: kl_budget, reward_gaming, low_diversity.",
         max_length=len(ALARM_NAMES),
     )
 
