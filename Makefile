@@ -29,7 +29,7 @@ test-postgres: .venv/installed-dev ## Run the database tests on PostgreSQL (DATA
 	@$(PYTEST) -n 2 --dist loadscope -m "not slow and not browser and not recipes" $(ARGS)
 
 test-slow: .venv/installed-dev ## Run the tests that take minutes
-	@$(PYTEST) -m slow $(ARGS)
+	@$(PYTEST) -n 2 --dist loadscope -m slow $(ARGS)
 
 check: .venv/installed-dev lint ## Check style, types, import rules, migrations and settings
 	@$(CHECK_ENV) $(BIN)/mypy

@@ -1,6 +1,6 @@
 """The addresses of the API: the document, both sides, and a 404 that is a problem."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.permissions import AllowAny
@@ -14,5 +14,5 @@ urlpatterns = [
     path("schema/", schema, name="api_schema"),
     path("", include("rating.api.urls")),
     path("", include("training.api.urls")),
-    path("<path:rest>", not_found, name="api_not_found"),
+    re_path(r"^(?P<rest>(?s:.*))$", not_found, name="api_not_found"),  # line breaks too
 ]
