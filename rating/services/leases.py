@@ -7,11 +7,11 @@ row, then waits for at most one item. Giving back run-out leases waits for nothi
 import secrets
 import uuid
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -20,6 +20,7 @@ from rating.prepared import Prepared, PreparedUpdate, Slot, insert_row, moment, 
 
 RELEASE_BATCH = 100
 COUNT_LIMIT = 200
+DEADLOCK, DEADLOCK_TRIES = "40P01", 5
 MOST_LEASES = 2
 """The item on the rater's page, and the one that follows it."""
 
@@ -96,10 +97,13 @@ def lease_next_item(project: Project, rater: Rater) -> Assignment | None:
     if project.archived_at is not None:
         return None
     release_run_out_leases()
-    with transaction.atomic():
+
+    def lease() -> Assignment | None:
         lock_rater(rater.pk)
         live = _LIVE(rater=rater.pk, now=timezone.now())
         return live[0] if live else _lease_new(project, rater)
+
+    return _in_transaction(lease)
 
 
 def lease_ahead(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> Assignment | None:
@@ -111,7 +115,8 @@ def lease_ahead(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> 
     if project.archived_at is not None:
         return None
     release_run_out_leases()
-    with transaction.atomic():
+
+    def lease() -> Assignment | None:
         lock_rater(rater.pk)
         _renew(project, rater, held)
         live = _LIVE(rater=rater.pk, now=timezone.now())
@@ -119,6 +124,8 @@ def lease_ahead(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> 
         if spare is not None or len(live) >= MOST_LEASES:
             return spare
         return _lease_new(project, rater)
+
+    return _in_transaction(lease)
 
 
 def release_ahead(rater: Rater) -> int:
@@ -141,6 +148,23 @@ def live_leases(rater: int | Slot, now: datetime | Slot | None = None) -> QueryS
     """The rater's live leases with all that a page shows of them; the first is the one to be worked on."""
     live = Assignment.objects.live(now).filter(rater=rater).select_related("item__prompt", "guidelines")
     return live.order_by("leased_at", "pk")
+
+
+def _in_transaction(lease: Callable[[], Assignment | None]) -> Assignment | None:
+    """Carry it out, again when PostgreSQL ended it because two raters waited for each other's item.
+
+    A row that was passed over because it had just changed stays locked, so that can happen where the last
+    open items are fought over. Nothing of the lease was kept then.
+    """
+    for _ in range(DEADLOCK_TRIES - 1):
+        try:
+            with transaction.atomic():
+                return lease()
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", "") != DEADLOCK:
+                raise
+    with transaction.atomic():
+        return lease()
 
 
 def _renew(project: Project, rater: Rater, held: Collection[uuid.UUID]) -> None:

@@ -227,7 +227,7 @@ def run_directory(clients: dict[str, Client], project: Project, texts: list[str]
     log = get(clients["operator"], url("run_log", number=run.number))
     assert log.headers["Content-Type"].startswith("text/plain")
     assert log.headers["Content-Disposition"].startswith("attachment")
-    log.close()
+    assert b"".join(log.streaming_content)
     yield get(clients["root"], reverse("admin:training_runevent_changelist"))
     yield from ended_runs(clients, project, texts)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rating.models import Guidelines, Item, Judgment, Project, Prompt, Rater
 from rating.models.judgments import JudgmentQuerySet
 from rating.services.answers import FLAGS
+from rating.services.texts import escape_unstorable
 
 MARGINS: dict[str, dict[str, float]] = {
     "none": {},
@@ -130,7 +131,8 @@ def read_query(project: Project, data: dict[str, Any]) -> SnapshotQuery:
     ):
         wanted = getattr(query, name)
         if wanted:
-            found = set(known.filter(**{f"{field}__in": wanted}).values_list(field, flat=True))
+            asked = [value for value in wanted if escape_unstorable(str(value)) == str(value)]
+            found = set(known.filter(**{f"{field}__in": asked}).values_list(field, flat=True))
             if missing := [value for value in wanted if value not in found]:
                 problems.append(
                     (
